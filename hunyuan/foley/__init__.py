@@ -1,0 +1,1 @@
+"""HunyuanVideo-Foley: silent video and a prompt to 48 kHz sound."""

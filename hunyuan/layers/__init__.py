@@ -1,0 +1,1 @@
+"""What both models share: attention, rotary tables, norms, feed-forwards, embeddings."""

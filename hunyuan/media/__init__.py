@@ -1,0 +1,1 @@
+"""Frames and waveforms: decoding, resampling, resizing, writing."""

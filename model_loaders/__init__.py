@@ -1,0 +1,1 @@
+"""Checkpoint files to networks: what the tensors say, loaded strictly."""

@@ -1,0 +1,30 @@
+"""Load the pack the way ComfyUI does: from its folder, under a name that has nothing to do with the folder."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def load_pack() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pack"] = module
+    spec.loader.exec_module(module)
+
+
+load_pack()
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    """The folder of recorded tensors: the full set when HUNYUAN_AV_GOLDENS names one, else the copies kept here."""
+    return Path(os.environ.get("HUNYUAN_AV_GOLDENS", ROOT / "tests" / "goldens"))
