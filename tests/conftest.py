@@ -1,4 +1,4 @@
-"""Load the pack the way ComfyUI does: from its folder, under a name that has nothing to do with the folder."""
+"""Load the pack the way ComfyUI does: from its folder, under a name that has nothing to do with it."""
 
 import importlib.util
 import os
@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only wait for each other
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from media_clips import ClipMaker  # noqa: E402
 
 
 def load_pack() -> None:
@@ -26,5 +30,11 @@ load_pack()
 
 @pytest.fixture(scope="session")
 def goldens() -> Path:
-    """The folder of recorded tensors: the full set when HUNYUAN_AV_GOLDENS names one, else the copies kept here."""
+    """The folder of recorded tensors: the set that HUNYUAN_AV_GOLDENS names, else the copies kept here."""
     return Path(os.environ.get("HUNYUAN_AV_GOLDENS", ROOT / "tests" / "goldens"))
+
+
+@pytest.fixture
+def clip(tmp_path) -> ClipMaker:
+    """Makes small real videos in the test's folder."""
+    return ClipMaker(tmp_path)

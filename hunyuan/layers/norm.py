@@ -1,0 +1,33 @@
+"""Normalisation that computes in float32: layer norm without weights, and RMS norm of queries and keys."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def layer_norm(x: Tensor, eps: float) -> Tensor:
+    """Layer norm over the last axis without scale or bias. Returns float32."""
+    return F.layer_norm(x.float(), x.shape[-1:], eps=eps)
+
+
+class HeadNorm(nn.Module):
+    """RMS norm of each head's channels, for queries and keys.
+
+    As trained: the normalised values are rounded to the input's dtype before the weight multiplies them.
+    """
+
+    def __init__(self, head_size: int, eps: float, dtype: torch.dtype | None = None, device=None) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(head_size, dtype=dtype, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight.to(x)
+
+
+class Float32HeadNorm(HeadNorm):
+    """The same norm as torch's autocast runs it: weight and all in float32, and float32 comes out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.device, torch.float32)
+        return F.rms_norm(x.float(), x.shape[-1:], weight, self.eps)
