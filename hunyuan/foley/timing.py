@@ -1,8 +1,9 @@
 """Seconds to lengths: the only home of Foley's frame rates.
 
-A clip is as long as the frames the sync encoder sees: `seconds = sync_frames / 25`, whatever its container says.
+A clip is as long as the frames that the sync encoder sees, whatever its container says.
 """
 
+import math
 from dataclasses import dataclass
 
 SAMPLE_RATE = 48_000  # Hz
@@ -24,6 +25,10 @@ class FoleyTiming:
 
     seconds: float
 
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"A clip of {self.seconds:g} s has no length. Choose more than 0 s.")
+
     @classmethod
     def from_sync_frames(cls, sync_frames: int) -> "FoleyTiming":
         """The timing of a clip from which `sync_frames` frames were picked at 25 fps."""
@@ -35,12 +40,13 @@ class FoleyTiming:
 
     @property
     def sync_segments(self) -> int:
-        """Segments that fit; 0 when the clip is shorter than one."""
+        """Segments that fit; 0 when the clip is shorter than one (0.64 s)."""
         return max(0, (self.sync_frames - SEGMENT_FRAMES) // SEGMENT_STEP + 1)
 
     @property
     def sync_tokens(self) -> int:
-        return self.sync_segments * TOKENS_PER_SEGMENT
+        """Tokens the transformer gets: a shorter clip is held on its last frame until it fills a segment."""
+        return max(1, self.sync_segments) * TOKENS_PER_SEGMENT
 
     @property
     def visual_frames(self) -> int:
@@ -55,3 +61,12 @@ class FoleyTiming:
     @property
     def samples(self) -> int:
         return self.latent_frames * SAMPLES_PER_LATENT
+
+
+def check_length(seconds: float, how: str = "its start and its length") -> None:
+    """Raise ValueError for a clip that one generation cannot cover. how: what chooses a part of it."""
+    if seconds > MAX_SECONDS + 1 / SYNC_RATE:
+        raise ValueError(
+            f"The clip is {seconds:.2f} s long, and one generation covers at most {MAX_SECONDS:g} s."
+            f" Choose a part of it with {how}."
+        )

@@ -1,0 +1,247 @@
+"""The two kinds of block in the Foley transformer.
+
+A joint block lets audio and visual tokens attend together, both then read the prompt; an audio block goes on
+with the audio tokens alone, its modulation led token by token by the sync features.
+
+Axes: b batch, n tokens, d channels per head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..layers.attention import Attention
+from ..layers.embeddings import nearest_exact
+from ..layers.mlp import MLP, ConvMLP, convolve
+from ..layers.modulation import Modulation, modulate
+from ..layers.norm import Float32HeadNorm, HeadNorm, layer_norm
+from ..layers.rope import rotary_table, rotate
+from .config import FoleyConfig
+
+JOINT_EPS = 1e-6  # layer and head norms of joint blocks, and the final layer
+AUDIO_EPS = 1e-5  # layer norms of audio blocks
+AUDIO_HEAD_EPS = torch.finfo(torch.float32).eps  # head norms of audio blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions:
+    """Rotary tables and resampling indexes of one forward pass, shared by all blocks."""
+
+    audio: Tensor  # (2, audio tokens, d / 2): plain positions
+    visual: Tensor  # (2, visual tokens, d / 2): plain positions
+    joint: Tensor  # (2, visual + audio tokens, d / 2): both streams interleaved at the latents' rate
+    visual_content: Tensor | None  # which visual token's query and key stand at each visual place
+
+    @classmethod
+    def of(cls, audio_tokens: int, visual_tokens: int, head_size: int, device: torch.device) -> "Positions":
+        audio = torch.arange(audio_tokens, device=device)
+        slots = nearest_exact(audio_tokens, visual_tokens, device)
+
+        # As trained: with more visual than audio tokens, resampling to the latents' rate and back loses some.
+        crowded = visual_tokens > audio_tokens
+        content = nearest_exact(visual_tokens, audio_tokens, device)[slots] if crowded else None
+        return cls(
+            audio=rotary_table(audio, head_size),
+            visual=rotary_table(torch.arange(visual_tokens, device=device), head_size),
+            joint=rotary_table(torch.cat([2 * slots + 1, 2 * audio]), head_size),
+            visual_content=content,
+        )
+
+
+class JointBlock(nn.Module):
+    """Audio and visual tokens: joint self-attention, cross-attention to the prompt, an MLP each."""
+
+    def __init__(
+        self, config: FoleyConfig, *, attention: Attention, dtype=None, device=None, operations=nn
+    ) -> None:
+        super().__init__()
+        size, heads = config.hidden_size, config.num_heads
+        build = {"dtype": dtype, "device": device}
+        layers = {**build, "operations": operations}
+        self.heads, self.attention = heads, attention
+
+        self.audio_mod = Modulation(size, 9, **layers)
+        self.audio_self_attn_qkv = operations.Linear(size, 3 * size, **build)
+        self.audio_self_q_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+        self.audio_self_k_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+        self.audio_self_proj = operations.Linear(size, size, **build)
+        self.v_cond_mod = Modulation(size, 9, **layers)
+        self.v_cond_attn_qkv = operations.Linear(size, 3 * size, **build)
+        self.v_cond_attn_q_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+        self.v_cond_attn_k_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+        self.v_cond_self_proj = operations.Linear(size, size, **build)
+
+        self.audio_cross_q = operations.Linear(size, size, **build)
+        self.audio_cross_q_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+        self.audio_cross_proj = operations.Linear(size, size, **build)
+        self.v_cond_cross_q = operations.Linear(size, size, **build)
+        self.v_cond_cross_q_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+        self.v_cond_cross_proj = operations.Linear(size, size, **build)
+        self.text_cross_kv = operations.Linear(size, 2 * size, **build)
+        self.text_cross_k_norm = HeadNorm(size // heads, JOINT_EPS, **build)
+
+        self.audio_mlp = MLP(size, config.mlp_size, **layers)
+        self.v_cond_mlp = MLP(size, config.mlp_size, **layers)
+
+    def text_keys_values(self, text: Tensor) -> Tensor:
+        """The prompt as this block reads it. text: (b, n, hidden). Returns (b, 2, n, hidden)."""
+        k, v = rearrange(
+            self.text_cross_kv(text), "b n (two heads d) -> two b heads n d", two=2, heads=self.heads
+        )
+        k = rotate(
+            self.text_cross_k_norm(k), rotary_table(torch.arange(k.shape[-2], device=k.device), k.shape[-1])
+        )
+        return rearrange([k, v], "two b heads n d -> b two n (heads d)")
+
+    def forward(
+        self,
+        audio: Tensor,
+        visual: Tensor,
+        time: Tensor,
+        text_kv: Tensor,
+        positions: Positions,
+        *,
+        audio_only: bool,
+        attention: Attention | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Both streams after this block; with `audio_only` the visual one ends here and None stands for it.
+
+        audio: (b, n, hidden). visual: (b, m, hidden). text_kv: (b, 2, text tokens, hidden).
+        time:  (b, 1, hidden), the time vector after SiLU, in the compute dtype.
+        attention: in the place of the block's own, for this call alone.
+        """
+        attend = attention or self.attention
+        audio_shift, audio_scale, audio_gate, *audio_rest = self.audio_mod(time)
+        visual_shift, visual_scale, visual_gate, *visual_rest = self.v_cond_mod(time)
+        audio_in = modulate(audio, audio_shift, audio_scale, eps=JOINT_EPS)
+        visual_in = modulate(visual, visual_shift, visual_scale, eps=JOINT_EPS)
+
+        visual_out, audio_out = self._joint_attention(audio_in, visual_in, positions, audio_only, attend)
+        audio = audio + audio_gate * self.audio_self_proj(audio_out)
+        audio = self._read_prompt(
+            audio, audio_rest[:3], text_kv, positions.audio, attend,
+            self.audio_cross_q, self.audio_cross_q_norm, self.audio_cross_proj,
+        )  # fmt: skip
+        audio = _feed_forward(audio, audio_rest[3:], self.audio_mlp)
+        if visual_out is None:
+            return audio, None
+
+        visual = visual + visual_gate * self.v_cond_self_proj(visual_out)
+        visual = self._read_prompt(
+            visual, visual_rest[:3], text_kv, positions.visual, attend,
+            self.v_cond_cross_q, self.v_cond_cross_q_norm, self.v_cond_cross_proj,
+        )  # fmt: skip
+        return audio, _feed_forward(visual, visual_rest[3:], self.v_cond_mlp)
+
+    def _joint_attention(
+        self, audio: Tensor, visual: Tensor, positions: Positions, audio_only: bool, attend: Attention
+    ) -> tuple[Tensor | None, Tensor]:
+        audio_q, audio_k, audio_v = self._split(self.audio_self_attn_qkv(audio))
+        visual_q, visual_k, visual_v = self._split(self.v_cond_attn_qkv(visual))
+        visual_q, visual_k = self.v_cond_attn_q_norm(visual_q), self.v_cond_attn_k_norm(visual_k)
+        if positions.visual_content is not None:
+            visual_q = visual_q[:, :, positions.visual_content]
+            visual_k = visual_k[:, :, positions.visual_content]
+
+        length = visual.shape[1]
+        k = rotate(torch.cat([visual_k, self.audio_self_k_norm(audio_k)], dim=2), positions.joint)
+        v = torch.cat([visual_v, audio_v], dim=2)
+        audio_q = self.audio_self_q_norm(audio_q)
+        if audio_only:
+            return None, _join(attend(rotate(audio_q, positions.joint[:, length:]), k, v))
+
+        out = _join(attend(rotate(torch.cat([visual_q, audio_q], dim=2), positions.joint), k, v))
+        return out[:, :length], out[:, length:]
+
+    def _read_prompt(
+        self, x: Tensor, modulation: list[Tensor], text_kv: Tensor, table: Tensor, attend: Attention,
+        to_q: nn.Module, q_norm: nn.Module, proj: nn.Module,
+    ) -> Tensor:  # fmt: skip
+        """Cross-attention to the text; each stream asks for itself, since queries do not see each other."""
+        shift, scale, gate = modulation
+        q = rearrange(
+            to_q(modulate(x, shift, scale, eps=JOINT_EPS)), "b n (heads d) -> b heads n d", heads=self.heads
+        )
+        k, v = rearrange(text_kv, "b two n (heads d) -> two b heads n d", heads=self.heads)
+        return x + gate * proj(_join(attend(rotate(q_norm(q), table), k, v)))
+
+    def _split(self, qkv: Tensor) -> Tensor:
+        return rearrange(qkv, "b n (three heads d) -> three b heads n d", three=3, heads=self.heads)
+
+
+def _join(heads: Tensor) -> Tensor:
+    return rearrange(heads, "b heads n d -> b n (heads d)")
+
+
+def _feed_forward(x: Tensor, modulation: list[Tensor], mlp: nn.Module) -> Tensor:
+    shift, scale, gate = modulation
+    return x + gate * mlp(modulate(x, shift, scale, eps=JOINT_EPS))
+
+
+class AudioBlock(nn.Module):
+    """Audio tokens alone, with convolutions over time, modulated per token by time and sync features."""
+
+    def __init__(
+        self, config: FoleyConfig, *, attention: Attention, dtype=None, device=None, operations=nn
+    ) -> None:
+        super().__init__()
+        size, heads = config.hidden_size, config.num_heads
+        build = {"dtype": dtype, "device": device}
+        layers = {**build, "operations": operations}
+        self.heads, self.attention = heads, attention
+
+        self.modulation = Modulation(size, 6, **layers)
+        self.linear_qkv = operations.Linear(size, 3 * size, **build)
+        self.q_norm = Float32HeadNorm(size // heads, AUDIO_HEAD_EPS, **build)
+        self.k_norm = Float32HeadNorm(size // heads, AUDIO_HEAD_EPS, **build)
+        self.linear1 = operations.Conv1d(size, size, 3, padding=1, **build)
+        self.linear2 = ConvMLP(size, config.audio_mlp_size, 3, **layers)
+
+    def forward(
+        self,
+        audio: Tensor,
+        condition: Tensor,
+        to_audio: Tensor,
+        table: Tensor,
+        attention: Attention | None = None,
+    ) -> Tensor:
+        """The audio stream after this block.
+
+        audio:     (b, n, hidden).
+        condition: (b, m, hidden), time plus sync features after SiLU, in the compute dtype.
+        to_audio:  (n,), which sync token leads each audio token: modulation is computed once per sync token.
+        table:     rotary table of the audio positions.
+        attention: in the place of the block's own, for this call alone.
+        """
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (
+            chunk[:, to_audio] for chunk in self.modulation(condition)
+        )
+
+        qkv = self.linear_qkv(modulate(audio, shift, scale, eps=AUDIO_EPS))
+        # As trained: here q, k and v lie innermost, not outermost as in the joint blocks.
+        q, k, v = rearrange(qkv, "b n (heads d three) -> three b heads n d", three=3, heads=self.heads)
+        q, k = rotate(self.q_norm(q), table).to(v.dtype), rotate(self.k_norm(k), table).to(v.dtype)
+        attended = _join((attention or self.attention)(q, k, v))
+        audio = audio + gate * convolve(self.linear1, attended)
+
+        return audio + mlp_gate * self.linear2(modulate(audio, mlp_shift, mlp_scale, eps=AUDIO_EPS))
+
+
+class FinalLayer(nn.Module):
+    """Layer norm and a linear layer to latent channels.
+
+    As trained: `adaLN_modulation` is in the file but never acts: its per-token output was ignored.
+    """
+
+    def __init__(self, config: FoleyConfig, *, dtype=None, device=None, operations=nn) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.linear = operations.Linear(size, config.latent_channels, dtype=dtype, device=device)
+        self.adaLN_modulation = nn.Sequential(
+            nn.SiLU(), operations.Linear(size, 2 * size, dtype=dtype, device=device)
+        )
+
+    def forward(self, audio: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.linear(layer_norm(audio, JOINT_EPS).to(dtype))

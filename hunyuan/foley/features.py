@@ -1,0 +1,141 @@
+"""A clip as the transformer sees it: what is visible, and when things happen.
+
+Frames come one by one with their times, both encoders are fed in small batches, and nothing else is kept:
+memory depends neither on the clip's length nor on its resolution.
+
+Axes: t frames, c channels, h w height and width.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..media.video import FramePicker, normalise, normalise_crops, resize_and_crop, resize_squashed
+from .sync_encoder import SyncEncoder, segments_of
+from .timing import MAX_SECONDS, SEGMENT_FRAMES, SEGMENT_STEP, SYNC_RATE, VISUAL_RATE, FoleyTiming
+from .visual_encoder import VisualEncoder
+
+BATCH = 8  # images, or segments, that an accelerator encodes at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoleyFeatures:
+    """visual: (1, frames at 8 fps, visual size). sync: (1, 8 segments, sync size).
+
+    sync_frames: how many frames were picked at 25 fps; they say how long the clip is.
+    """
+
+    visual: Tensor
+    sync: Tensor
+    sync_frames: int
+
+    @property
+    def timing(self) -> FoleyTiming:
+        return FoleyTiming.from_sync_frames(self.sync_frames)
+
+
+def encode_video(
+    frames: Iterable[tuple[float, np.ndarray]],
+    visual_encoder: VisualEncoder,
+    sync_encoder: SyncEncoder,
+    *,
+    batch: int | None = None,
+    max_seconds: float = MAX_SECONDS,
+) -> FoleyFeatures:
+    """Features of a clip whose frames arrive in order.
+
+    frames: (time in seconds, (h, w, 3) uint8 RGB). Frames before 0 or after `max_seconds` are not looked at.
+    batch:  images or segments encoded at once. By default 1 on a CPU, where a batch gains nothing and its
+            size would show in the last digits, and 8 elsewhere.
+    Raises: ValueError if no frame lies within the clip.
+    """
+    visual = VisualStream(visual_encoder, batch, max_seconds)
+    sync = SyncStream(sync_encoder, batch, max_seconds)
+    for time, frame in frames:
+        visual.see(time, frame)
+        sync.see(time, frame)
+    # The sync stream first: it says so if there was nothing to see.
+    sync_features = sync.finish()
+    return FoleyFeatures(visual=visual.finish(), sync=sync_features, sync_frames=sync.count)
+
+
+class VisualStream:
+    """Frames at 8 fps through SigLIP 2. A frame that is picked several times is encoded once."""
+
+    def __init__(self, encoder: VisualEncoder, batch: int | None, max_seconds: float) -> None:
+        self.encoder, self.batch = encoder, batch or default_batch(encoder)
+        self.picker = FramePicker(VISUAL_RATE, max_seconds)
+        self.waiting: list[Tensor] = []
+        self.repeats: list[int] = []
+        self.features: list[Tensor] = []
+
+    def see(self, time: float, frame: np.ndarray) -> None:
+        if picks := self.picker.take(time):
+            image = torch.from_numpy(resize_squashed(frame, self.encoder.image_size))
+            self.waiting.append(image.permute(2, 0, 1))
+            self.repeats.append(picks)
+        if len(self.waiting) == self.batch:
+            self._encode()
+
+    def finish(self) -> Tensor:
+        if self.waiting:
+            self._encode()
+        return torch.cat(self.features).repeat_interleave(torch.tensor(self.repeats), dim=0)[None]
+
+    def _encode(self) -> None:
+        images = normalise(torch.stack(self.waiting))
+        self.waiting.clear()
+        self.features.append(encode(self.encoder, images))
+
+
+class SyncStream:
+    """Frames at 25 fps through Synchformer, in segments of 16 that start every 8 frames."""
+
+    def __init__(self, encoder: SyncEncoder, batch: int | None, max_seconds: float) -> None:
+        self.encoder, self.batch = encoder, batch or default_batch(encoder)
+        self.picker = FramePicker(SYNC_RATE, max_seconds)
+        self.waiting: list[Tensor] = []
+        self.features: list[Tensor] = []
+        self.count = 0
+
+    def see(self, time: float, frame: np.ndarray) -> None:
+        picks = self.picker.take(time)
+        if not picks:
+            return
+        self.waiting += [resize_and_crop(frame, self.encoder.image_size)] * picks
+        self.count += picks
+        while len(self.waiting) >= SEGMENT_FRAMES + SEGMENT_STEP * (self.batch - 1):
+            self._encode(self.batch)
+
+    def finish(self) -> Tensor:
+        if not self.count:
+            raise ValueError(
+                f"The clip shows no frame between 0 and {self.picker.max_seconds:g} s."
+                " Check its start and length."
+            )
+        if self.count < SEGMENT_FRAMES:
+            # A clip shorter than a segment (0.64 s) stands still on its last frame until the segment is full.
+            self.waiting += [self.waiting[-1]] * (SEGMENT_FRAMES - self.count)
+        remaining = (len(self.waiting) - SEGMENT_FRAMES) // SEGMENT_STEP + 1
+        if remaining > 0:
+            self._encode(remaining)
+        return torch.cat(self.features, dim=1)
+
+    def _encode(self, segments: int) -> None:
+        frames = torch.stack(self.waiting[: SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1)])
+        del self.waiting[: SEGMENT_STEP * segments]
+        self.features.append(encode(self.encoder, segments_of(normalise_crops(frames))[None]))
+
+
+@torch.no_grad()
+def encode(encoder: VisualEncoder | SyncEncoder, inputs: Tensor) -> Tensor:
+    """The encoder's features of one batch, on the CPU in float32."""
+    parameter = next(encoder.parameters())
+    return encoder(inputs.to(parameter.device, parameter.dtype)).to("cpu", torch.float32)
+
+
+def default_batch(encoder: torch.nn.Module) -> int:
+    return 1 if next(encoder.parameters()).device.type == "cpu" else BATCH

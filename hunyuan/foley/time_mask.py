@@ -1,0 +1,25 @@
+"""Which part of a sound is made anew, as a mask over its latents."""
+
+import torch
+from torch import Tensor
+
+from .timing import LATENT_RATE
+
+
+def time_mask(latent_frames: int, start: float, end: float, fade: float = 0.0) -> Tensor:
+    """1 from `start` to `end`, 0 elsewhere, and slopes of `fade` outside both ends. All in seconds.
+
+    A latent frame belongs to the part in which its middle lies.
+    Returns: (1, 1, latent frames), float32.
+    Raises:  ValueError if no frame lies in the part, which would change nothing.
+    """
+    times = (torch.arange(latent_frames, dtype=torch.float64) + 0.5) / LATENT_RATE
+    inside = (times >= start) & (times < end)
+    if not inside.any():
+        raise ValueError(
+            f"Nothing lies from {start:g} to {end:g} s in a sound of {latent_frames / LATENT_RATE:g} s."
+            " Choose an end after the start, within the sound."
+        )
+    distance = torch.maximum(start - times, times - end).clamp(min=0)
+    slope = (1 - distance / fade).clamp(min=0) if fade > 0 else torch.zeros_like(times)
+    return torch.where(inside, 1.0, slope).to(torch.float32)[None, None]

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
+from pack.hunyuan.sampling.denoise import denoise
+from pack.hunyuan.sampling.guidance import GuidanceScales
+from pack.hunyuan.sampling.schedule import flow_sigmas
+
+SEPARATE = GuidanceScales(text=4.0, video=2.0, sync=3.0)
+
+
+@pytest.fixture
+def prompt(features):
+    text, visual, sync = features(0)
+    negative, *_ = features(1)
+    return FoleyPrompt(positive=text, negative=negative, visual=visual, sync=sync)
+
+
+def one_branch(transformer, prompt, latents, sigma, *, negative=False, drop=()):
+    text = prompt.negative if negative else prompt.positive
+    conditions = transformer.prepare(text, prompt.visual, prompt.sync, drop)
+    return transformer(latents, torch.tensor([1000 * sigma]), conditions)
+
+
+def test_one_scale_is_the_published_guidance(transformer, prompt, latents):
+    x = latents()
+    unconditional = one_branch(transformer, prompt, x, 0.7, negative=True, drop={"visual", "sync"})
+    conditional = one_branch(transformer, prompt, x, 0.7)
+    expected = unconditional + 4.5 * (conditional - unconditional)
+    mine = GuidedVelocity(transformer, prompt, GuidanceScales.all(4.5))(x, 0.7)
+    torch.testing.assert_close(mine, expected)
+
+
+def test_separate_scales_follow_the_formula(transformer, prompt, latents):
+    x, sigma = latents(), 0.4
+    v0 = one_branch(transformer, prompt, x, sigma, negative=True, drop={"visual", "sync"})
+    v_video = one_branch(transformer, prompt, x, sigma, negative=True, drop={"sync"})
+    v_sync = one_branch(transformer, prompt, x, sigma, negative=True)
+    v_all = one_branch(transformer, prompt, x, sigma)
+    expected = v0 + 2 * (v_video - v0) + 3 * (v_sync - v_video) + 4 * (v_all - v_sync)
+    torch.testing.assert_close(GuidedVelocity(transformer, prompt, SEPARATE)(x, sigma), expected)
+
+
+def test_equal_separate_scales_are_bit_equal_to_the_single_one(transformer, prompt, latents):
+    single = GuidedVelocity(transformer, prompt, GuidanceScales.all(3.0))
+    separate = GuidedVelocity(transformer, prompt, GuidanceScales(text=3.0, video=3.0, sync=3.0))
+    assert torch.equal(single(latents(), 0.5), separate(latents(), 0.5))
+
+
+def test_a_modality_dropped_everywhere_costs_no_branch_and_is_never_seen(transformer, prompt, latents):
+    deaf = FoleyPrompt(
+        positive=prompt.positive, negative=prompt.negative,
+        visual=prompt.visual, sync=prompt.sync, drop=frozenset({"visual", "sync"}),
+    )  # fmt: skip
+    other = FoleyPrompt(
+        positive=prompt.positive, negative=prompt.negative,
+        visual=-prompt.visual, sync=-prompt.sync, drop=deaf.drop,
+    )  # fmt: skip
+    first, second = (GuidedVelocity(transformer, p, SEPARATE) for p in (deaf, other))
+    assert len(first.branches) == 2
+    assert torch.equal(first(latents(), 0.5), second(latents(), 0.5))
+
+
+def test_outside_its_interval_guidance_is_off(transformer, prompt, latents):
+    x = latents()
+    velocity = GuidedVelocity(transformer, prompt, GuidanceScales.all(4.5), interval=(0.2, 0.8))
+    plain = GuidedVelocity(transformer, prompt, GuidanceScales.all(1.0))
+    always = GuidedVelocity(transformer, prompt, GuidanceScales.all(4.5))
+    for sigma in (1.0, 0.1):
+        assert torch.equal(velocity(x, sigma), plain(x, sigma))
+    for sigma in (0.8, 0.5, 0.2):
+        assert torch.equal(velocity(x, sigma), always(x, sigma))
+
+
+def test_prompts_of_unequal_length_run_one_after_the_other_with_the_same_result(
+    transformer, prompt, features, latents
+):
+    long, *_ = features(2, text=9)
+    unequal = FoleyPrompt(positive=long, negative=prompt.negative, visual=prompt.visual, sync=prompt.sync)
+    x = latents()
+    unconditional = one_branch(transformer, unequal, x, 0.7, negative=True, drop={"visual", "sync"})
+    expected = unconditional + 4.5 * (one_branch(transformer, unequal, x, 0.7) - unconditional)
+    torch.testing.assert_close(
+        GuidedVelocity(transformer, unequal, GuidanceScales.all(4.5))(x, 0.7), expected
+    )
+
+
+def test_the_model_is_never_shown_time_zero(transformer, prompt, latents):
+    times = []
+    hook = transformer.register_forward_pre_hook(lambda _m, inputs: times.append(float(inputs[1][0])))
+    GuidedVelocity(transformer, prompt, GuidanceScales.all(1.0))(latents(), 0.0)
+    hook.remove()
+    assert times == [1.0]
+
+
+def test_takes_are_the_same_in_any_batch(transformer, prompt, latents):
+    velocity = GuidedVelocity(transformer, prompt, GuidanceScales.all(4.5))
+    noise = latents(3)
+    *_, together = denoise(velocity, noise, flow_sigmas(6))
+    for take in range(3):
+        *_, alone = denoise(velocity, noise[take : take + 1], flow_sigmas(6))
+        torch.testing.assert_close(together[take : take + 1], alone, rtol=1e-5, atol=1e-5)
