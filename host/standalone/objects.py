@@ -1,0 +1,71 @@
+"""Model objects: thin handles in the role, and with the attribute names, of ComfyUI's MODEL, VAE and CLIP."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ...hunyuan.foley.audio_vae import AudioVAE
+from ...hunyuan.foley.text_encoder import TextEncoder
+from ...hunyuan.foley.transformer import FoleyTransformer
+from ...model_loaders.dtypes import FLOAT8
+from ...model_loaders.encoders import load_text_encoder
+from ...model_loaders.foley import load_audio_vae, load_transformer
+from .memory import Patcher, Placement
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """MODEL: a transformer, and the dtype it computes in."""
+
+    diffusion_model: FoleyTransformer
+    dtype: torch.dtype
+
+    @property
+    def patcher(self) -> Patcher:
+        return Patcher(self.diffusion_model)
+
+
+@dataclass(frozen=True, eq=False)
+class Vae:
+    """VAE: waveform <-> latents."""
+
+    first_stage_model: AudioVAE
+
+    @property
+    def patcher(self) -> Patcher:
+        return Patcher(self.first_stage_model)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """CLIP: prompts to text states."""
+
+    cond_stage_model: TextEncoder
+
+    @property
+    def patcher(self) -> Patcher:
+        return Patcher(self.cond_stage_model)
+
+
+def foley_model(path: Path, weight_dtype: torch.dtype | None) -> Model:
+    """A Foley transformer as MODEL.
+
+    weight_dtype: None for what suits the device.
+    Raises: ValueError for 8-bit floats, which torch's own layers store but cannot compute in.
+    """
+    if weight_dtype in FLOAT8:
+        raise ValueError("fp8 weights need the layers of ComfyUI, which cast as they compute. Choose bf16.")
+    dtype = weight_dtype or Placement.choose().dtype
+    return Model(load_transformer(path, dtype), dtype)
+
+
+def foley_vae(path: Path, part: Literal["decoder", "both"]) -> Vae:
+    """A Foley audio VAE as VAE."""
+    return Vae(load_audio_vae(path, part))
+
+
+def foley_text_encoder(path: Path) -> Clip:
+    """A CLAP text encoder, file or folder, as CLIP."""
+    return Clip(load_text_encoder(path))
