@@ -1,0 +1,145 @@
+"""Core's nodes on our MODEL, VAE and CLIP, within a real ComfyUI; and the same sound as without it."""
+
+import pytest
+import torch
+from pack import host, nodes
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.comfyui
+CLOSE = 1e-4  # of latents that reach 8, float32
+
+
+@pytest.fixture(scope="module")
+def numbers(inside):
+    return inside[0]
+
+
+@pytest.fixture(scope="module")
+def latents(inside):
+    return load_file(inside[1] / "latents.safetensors")
+
+
+@pytest.fixture(scope="module")
+def standalone(latents):
+    """The sampler without ComfyUI, on what ComfyUI's was given."""
+    clip = {"foley_visual": latents["visual"], "foley_sync": latents["sync"]}
+    positive = [[latents["positive"], {**clip, "foley_drop": frozenset()}]]
+    negative = [[latents["negative"], {**clip, "foley_drop": frozenset({"visual", "sync"})}]]
+    file = next(name for name in host.model_files("foley_model") if name.startswith("pocket"))
+    model = host.foley_model(host.model_path("foley_model", file), torch.float32)
+
+    def sampled(latent=None, **options):
+        defaults = {
+            "seed": 7, "steps": 10, "cfg": 4.5, "solver": "euler", "denoise": 1.0,
+            "text_scale": 1.0, "video_scale": 1.0, "sync_scale": 1.0,
+        }  # fmt: skip
+        latent = {"samples": latents["latent"]} if latent is None else latent
+        out = nodes.FoleySampler.execute(model, positive, negative, latent, **{**defaults, **options})
+        return out.args[0]["samples"]
+
+    return sampled
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("euler", {}),
+        ("heun", {"solver": "heun", "steps": 25}),
+        ("midpoint", {"solver": "midpoint"}),
+        ("rk4", {"solver": "rk4"}),
+        ("half", {"denoise": 0.5}),
+        ("scales", {"text_scale": 1.2, "video_scale": 0.8, "sync_scale": 0.5}),
+        ("one_branch", {"cfg": 1.0}),
+        ("deaf", {"text_scale": 0.0}),
+        ("no_clock", {"sync_scale": 0.0}),
+    ],
+)
+def test_both_hosts_make_the_same_sound(latents, standalone, name, options):
+    assert (latents[name] - standalone(**options)).abs().max() < CLOSE
+
+
+def test_both_hosts_make_the_same_batch(latents, standalone):
+    batch = standalone({"samples": latents["latent"].repeat(3, 1, 1)})
+    assert (latents["batch"] - batch).abs().max() < CLOSE
+
+
+def test_both_hosts_change_the_same_part_and_keep_the_rest_bit_for_bit(latents, standalone):
+    mask = torch.zeros(1, 1, latents["euler"].shape[-1])
+    mask[..., 20:40] = 1
+    part = standalone({"samples": latents["euler"], "noise_mask": mask}, seed=9)
+    assert (latents["part"] - part).abs().max() < CLOSE
+    kept = mask[0, 0] == 0
+    assert torch.equal(latents["part"][..., kept], latents["euler"][..., kept])
+    assert (latents["part"] - latents["euler"]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["ksampler", "ksampler_half", "batch", "take", "rows", "shift", "custom"])
+def test_foley_sampler_is_cores(numbers, name):
+    assert numbers[name] < CLOSE
+
+
+@pytest.mark.parametrize(
+    "name", ["shift_acts", "lora_acts", "hook_acts", "skip_joint", "skip_audio", "fp8_e4m3fn", "fp8_e5m2"]
+)
+def test_what_nodes_do_to_the_model_is_heard(numbers, name):
+    assert numbers[name] > 0.01 * numbers["size"]
+
+
+@pytest.mark.parametrize("name", ["lora_gone", "wrapped", "override", "merge", "reloaded"])
+def test_what_changes_nothing_is_not_heard(numbers, name):
+    assert numbers[name] < 1e-5
+
+
+def test_a_lora_reaches_linear_layers_and_convolutions(numbers):
+    assert numbers["lora_keys"] == 3
+
+
+@pytest.mark.parametrize("name", ["partial", "partial_lora"])
+def test_weights_left_behind_give_the_same_bits(numbers, name):
+    assert numbers[name] == 0
+    assert numbers[name.replace("partial", "partial_loaded")] < numbers["model_size"] / 10
+
+
+def test_every_block_asks_the_hosts_attention(numbers):
+    assert numbers["attention_blocks"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "error"),
+    [
+        ("bf16", "bfloat16", 0.02),
+        ("fp16", "float16", 0.02),
+        ("fp8_e4m3fn", "float8_e4m3fn", 1.0),
+        ("fp8_e5m2", "float8_e5m2", 2.0),
+    ],
+)
+def test_weights_are_stored_as_chosen(numbers, name, stored, error):
+    assert numbers[f"stored_{name}"] == [f"torch.{stored}"]
+    assert numbers[name] < error * numbers["size"]
+
+
+def test_a_context_window_gets_its_part_of_the_clip(numbers):
+    if numbers["window_places"] is None:
+        pytest.skip("this ComfyUI does not ask a model about context windows")
+    # Latents 64 to 164 of 200: seconds 1.28 to 3.28; 16 frames at 8 fps, and 5 segments from the fifth on.
+    assert numbers["window_places"] == {
+        "foley_visual": list(range(10, 26)),
+        "foley_sync": list(range(32, 72)),
+        "foley_text_kv": None,
+    }
+    assert numbers["windows_finite"]
+
+
+def test_every_model_is_known_and_gone_when_comfyui_frees_memory(numbers):
+    assert {"FoleyModel", "HostedAudioVAE", "ModuleList"} <= set(numbers["known"])
+    assert numbers["left_in_list"] == numbers["left_in_memory"] == 0
+
+
+def test_core_encode_and_decode_keep_length_and_rate(numbers):
+    assert numbers["core_rate"] == 48_000
+    assert numbers["core_samples"] == numbers["core_samples_tiled"] == 960 * 60
+    assert numbers["core_encoded_frames"] == 60
+
+
+def test_core_text_encode_is_one_prompt_of_ours_alone(numbers):
+    assert numbers["core_text"] < 1e-5
