@@ -1,0 +1,55 @@
+"""`hunyuan_av desync`: how far apart the sound and the picture of a video are."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..host.standalone.memory import Placement
+from ..host.standalone.progress import progress
+from ..hunyuan.foley.desync import desync_score
+from ..hunyuan.foley.features import SyncStream
+from ..hunyuan.foley.sync_audio import SAMPLE_RATE
+from ..hunyuan.media.audio import resample, to_mono
+from ..hunyuan.media.container import probe, read_frames
+from ..hunyuan.media.files import read_audio
+from ..model_loaders.foley import load_synchformer
+from ..model_loaders.foley_folder import POCKET, find_synchformer
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "desync",
+        help="how far apart sound and picture of a video are",
+        description="The DeSync score of a video with at least 4.8 s of sound, in seconds.",
+    )
+    parser.add_argument("video", type=Path)
+    parser.add_argument(
+        "--weights", type=Path, help="folder with Synchformer (default: the untrained pocket one)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    device = Placement.choose(options.device).device
+    synchformer = load_synchformer(find_synchformer(options.weights or POCKET)).to(device)
+    if synchformer.vfeat_extractor is None:
+        raise ValueError("This Synchformer file has no visual branch. Use the complete published file.")
+
+    info = probe(options.video)
+    stream = SyncStream(synchformer.vfeat_extractor, None, float("inf"))
+    frames = read_frames(options.video)
+    for time, frame in progress(frames, round(info.duration * info.frame_rate), "Watching the video"):
+        stream.see(time, frame)
+    waveform, sample_rate = read_audio(options.video)
+    sound = resample(to_mono(waveform), sample_rate, SAMPLE_RATE)
+
+    with torch.inference_mode():
+        offsets = synchformer.offsets(stream.finish().to(device), torch.as_tensor(sound).to(device))
+    start, end = offsets[0].tolist()
+    print(
+        f"{options.video}: DeSync {desync_score(offsets)[0]:.2f} s (start {start:+.1f} s, end {end:+.1f} s)"
+    )
+    if options.weights is None:
+        print("Measured with the untrained pocket weights: the figure means nothing yet.")

@@ -1,0 +1,14 @@
+"""What may go wrong without being a defect of this program, in one sentence each."""
+
+import csv
+
+import torch
+
+MISTAKES = (ValueError, OSError, csv.Error, torch.OutOfMemoryError)
+
+
+def sentence(error: BaseException) -> str:
+    """What happened and what to do, for one of `MISTAKES`."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "The GPU's memory is full. Lower --batch or --seconds, or use --device cpu."
+    return str(error)
