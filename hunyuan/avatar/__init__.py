@@ -1,0 +1,1 @@
+"""HunyuanVideo-Avatar: a portrait, speech and a prompt to a talking video."""
