@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..hunyuan.media.files import digest
 from .foley_job import FoleyJob
 
-CHUNK = 1 << 20  # bytes hashed at once
 SHARED = {
     "device",
     "dtype",
@@ -129,12 +129,3 @@ class Ledger:
         with self.path.open("a") as file:
             # The first newline ends a line that a kill cut off.
             file.write("\n" + json.dumps({"key": key, "files": self.finished[key]}) + "\n")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            total.update(block)
-    return total.hexdigest()

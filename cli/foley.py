@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..host.foley_conditioning import NOTHING_SEEN
 from ..hunyuan.foley.features import FoleyFeatures, encode_video
 from ..hunyuan.foley.text_encoder import high_quality
 from ..hunyuan.foley.time_mask import time_mask
@@ -111,7 +112,7 @@ def guide(
         config = models.transformer.config
         visual = torch.zeros(1, timing.visual_frames, config.visual_size)
         sync = torch.zeros(1, timing.sync_tokens, config.sync_size)
-        drop = frozenset({"visual", "sync"})
+        drop = NOTHING_SEEN
     device = models.placement.device
     prompt = FoleyPrompt(
         positive=positive.to(device), negative=negative.to(device),

@@ -7,7 +7,6 @@ itself are kept; the metadata says which file the tensors came from. OUT appears
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -16,14 +15,13 @@ import torch
 from torch import Tensor
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
-from hunyuan_av.hunyuan.media.files import replacing
+from hunyuan_av.hunyuan.media.files import digest, replacing
 from hunyuan_av.model_loaders.checkpoint import Checkpoint, open_checkpoint
 from hunyuan_av.model_loaders.dtypes import FLOAT8, WEIGHT_DTYPES, cast
 from hunyuan_av.model_loaders.kinds import identify
 from hunyuan_av.model_loaders.safetensors_file import write_safetensors
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in WEIGHT_DTYPES}
-BLOCK = 1 << 20  # bytes read at once while hashing
 
 
 def convert(source: Path, target: Path, dtype: torch.dtype | None = None) -> Checkpoint:
@@ -65,16 +63,8 @@ def new_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     """What the file says about itself as far as it is text, its arguments as JSON, and where it came from."""
     kept = {name: value for name, value in checkpoint.metadata.items() if isinstance(value, str)}
     stated = {"config": json.dumps(checkpoint.config)} if checkpoint.config else {}
-    origin = {"format": "pt", "source": checkpoint.path.name, "source_sha256": sha256(checkpoint.path)}
+    origin = {"format": "pt", "source": checkpoint.path.name, "source_sha256": digest(checkpoint.path)}
     return kept | stated | origin
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def main() -> int:

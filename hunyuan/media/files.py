@@ -1,5 +1,6 @@
 """Sound in and out of files. A file appears under its name only when it is complete."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 SOUND_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+HASH_BLOCK = 1 << 20  # bytes read at once
 GAP = 0.05  # seconds between timestamps that are a hole in the sound, not inaccuracy
 
 
@@ -44,6 +46,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            total.update(block)
+    return total.hexdigest()
 
 
 def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
