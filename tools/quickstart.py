@@ -22,6 +22,7 @@ OLD_TESTS = [
     "tests/hunyuan/foley/test_text_encoder.py",
     "tests/hunyuan/foley/test_visual_encoder.py",
 ]
+PYTEST = ["-m", "pytest", "--numprocesses=auto", "--dist=worksteal"]
 DESCRIBING = ["requirements.txt", "constraints-cpu.txt", "pyproject.toml"]
 
 
@@ -33,7 +34,7 @@ def main() -> int:
         return run(install("demo"), "tools/demo.py")
     if command == "test":
         python = install("test")
-        return run(python, "-m", "pytest", *arguments) or (0 if arguments else test_old_transformers(python))
+        return run(python, *PYTEST, *arguments) or (0 if arguments else test_old_transformers(python))
     print(__doc__)
     return 2
 
@@ -71,7 +72,7 @@ def test_old_transformers(python: Path) -> int:
         (site / "base.pth").write_text(packages + "\n")
         pip(old, OLD_REQUIREMENT)
     print(f"Once more with {OLD_REQUIREMENT}", flush=True)
-    return run(old, "-m", "pytest", *OLD_TESTS)
+    return run(old, *PYTEST, *OLD_TESTS)
 
 
 def create(folder: Path) -> Path:
