@@ -2,6 +2,8 @@
 
 import numpy as np
 
+BLOCK = 1 << 20  # samples looked at at once: an hour of sound may lie in a file
+
 
 def check_waveform(waveform: np.ndarray, most_channels: int | None = None) -> np.ndarray:
     """The waveform as float32. Raises ValueError if it is none, or has too many channels."""
@@ -9,7 +11,9 @@ def check_waveform(waveform: np.ndarray, most_channels: int | None = None) -> np
         raise ValueError(f"A waveform is (channels, samples) and not empty; this one is {waveform.shape}.")
     if most_channels is not None and waveform.shape[0] > most_channels:
         raise ValueError(f"The sound has {waveform.shape[0]} channels; there is room for {most_channels}.")
-    if not np.isfinite(waveform).all():
+    if not all(
+        np.isfinite(waveform[:, first : first + BLOCK]).all() for first in range(0, waveform.shape[1], BLOCK)
+    ):
         raise ValueError("The sound holds values that are no numbers (NaN or infinity). Make it anew.")
     return np.ascontiguousarray(waveform, np.float32)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 QUARTER_TURNS = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))  # clockwise, as display matrices
+NANOSECONDS = 9  # decimal places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +85,7 @@ def read_frames(
     Raises: FileNotFoundError, PermissionError; ValueError if the file is no video, or this part of it shows
             no frame.
     """
-    from av.video.reformatter import VideoReformatter
-
-    converter, matrix, shown = VideoReformatter(), None, False
+    upright, shown = Upright(), False
     with open_video(path, start) as video:
         for clock, frame in video.frames():
             time = after(start, clock)
@@ -95,17 +94,54 @@ def read_frames(
             if start and time < 0:
                 continue
             shown = True
-            # Only the first frame is asked: asking one keeps it alive until garbage is collected.
-            matrix = matrix or display_matrix(frame)
-            yield time, oriented(converter.reformat(frame, format="rgb24").to_ndarray(), matrix)
+            yield time, upright(frame)
         if not shown:
             part = f"from {start:g} s on" if seconds is None else f"from {start:g} to {start + seconds:g} s"
             raise ValueError(f"{video.path.name}: no frame can be decoded {part}. Choose another part of it.")
 
 
+def read_clock(path: str | Path, start: float = 0.0) -> Iterator[tuple[float, np.ndarray]]:
+    """Frames as `read_frames` gives them, from the one on screen at `start` on, timed by the file's clock.
+
+    Raises: as `open_video`.
+    """
+    upright, before = Upright(), None
+    with open_video(path, start) as video:
+        for clock, frame in video.frames():
+            if clock < start - TICK:
+                before = clock, frame
+                continue
+            if before is not None:
+                yield before[0], upright(before[1])
+                before = None
+            yield clock, upright(frame)
+        if before is not None:
+            yield before[0], upright(before[1])
+
+
+class Upright:
+    """Decoded frames to pictures (h, w, 3) uint8, RGB, turned as the first one says."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.converter, self.matrix = VideoReformatter(), None
+
+    def __call__(self, frame: "VideoFrame") -> np.ndarray:
+        # Only the first frame is asked: asking one keeps it alive until garbage is collected.
+        self.matrix = self.matrix or display_matrix(frame)
+        return oriented(self.converter.reformat(frame, format="rgb24").to_ndarray(), self.matrix)
+
+
 def after(start: float, clock: float) -> float:
-    """Seconds from `start` to a time on the container's clock; 0 for what is 0 but for rounding."""
-    return 0.0 if start and abs(clock - start) < TICK else clock - start
+    """Seconds from `start` to a time on the container's clock; 0 for what is 0 but for rounding.
+
+    Subtracting leaves errors of 1e-16 s, on which it may depend which frame is picked: they are rounded away,
+    so that a part is seen as the same frames are in a file of their own.
+    """
+    if not start:
+        return clock
+    return 0.0 if abs(clock - start) < TICK else round(clock - start, NANOSECONDS)
 
 
 # --- turned and mirrored pictures ---------------------------------------------------------------------------

@@ -111,9 +111,9 @@ def new_container(path: Path, source: VideoSource) -> "OutputContainer":
 
     container = CONTAINERS[path.suffix.lower()]
     clock = {"video_track_timescale": str(source.time_base.denominator)}
-    return av.open(
-        str(path), "w", format=container, container_options=clock if container in QUICKTIME else {}
-    )
+    same_bytes = {"fflags": "+bitexact"}  # Matroska would name every file by a random number
+    options = clock if container in QUICKTIME else same_bytes
+    return av.open(str(path), "w", format=container, container_options=options)
 
 
 class Copy:
@@ -146,7 +146,7 @@ class Copy:
         places = {stream.index: place for stream, *place in zip(streams, excerpts, targets, strict=True)}
 
         for packet in read_packets(self.source.container, *streams):
-            excerpt, target = places[packet.stream_index]
+            excerpt, target = places[packet.stream.index]
             for wanted in excerpt.take(packet) if packet.size else excerpt.rest():
                 self.sound.write_until(picture.end or 0.0)
                 wanted.stream = target

@@ -7,6 +7,7 @@ true peaks are those of the analogue signal, in dBTP.
 import numpy as np
 
 from .audio import check_waveform, fit_length, resample
+from .measure import integrated_loudness
 
 HOP = 0.01  # seconds: how often the level is looked at
 ATTACK = 0.05  # seconds until ducking has gone 63 % of the way down
@@ -17,7 +18,6 @@ OVERSAMPLING = 4  # as BS.1770 asks for at 48 kHz
 LOOKAHEAD = 0.005  # seconds by which the limiter turns down before a peak, and up after it
 ROUNDS = 10  # how often the loudness is corrected
 CLOSE = 0.05  # LU: what nobody hears
-SHORTEST = 0.4  # seconds: one block of the loudness measurement
 
 
 def mix_tracks(
@@ -86,12 +86,7 @@ def normalise_loudness(
 
 def loudness(waveform: np.ndarray, sample_rate: int = 48_000) -> float:
     """Integrated loudness in LUFS. Raises ValueError for silence and for less than 0.4 s."""
-    from pyloudnorm import Meter
-
-    seconds = waveform.shape[1] / sample_rate
-    if seconds < SHORTEST:
-        raise ValueError(f"{seconds:.2f} s of sound have no measurable loudness: that takes {SHORTEST} s.")
-    measured = float(Meter(sample_rate).integrated_loudness(waveform.T.astype(np.float64)))
+    measured = integrated_loudness(waveform, sample_rate)
     if not np.isfinite(measured):
         raise ValueError("The sound is silent (below -70 LUFS), so there is no loudness to change.")
     return measured

@@ -6,6 +6,7 @@ more or less in a pixel shows in the encoders' features.
 Axes: t frames, c channels (RGB), h w height and width.
 """
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .container import after
 
 LONGEST_RATIO = 100  # long to short side; beyond it a frame, scaled by its short side, fills the memory
 
@@ -23,10 +26,11 @@ class FramePicker:
     Each frame fills every grid point up to its own time that is still empty: the published selection rule.
     """
 
-    def __init__(self, rate: float, max_seconds: float) -> None:
-        self.step = 1 / rate
+    def __init__(self, rate: float, max_seconds: float, restart: float = math.inf) -> None:
+        """restart: seconds, many steps, after which the grid begins anew, as in a clip that is cut there."""
+        self.step, self.restart = 1 / rate, restart
         self.max_seconds = max_seconds
-        self.next = 0.0
+        self.begin, self.next = 0.0, 0.0  # next: seconds after `begin`
 
     def take(self, time: float) -> int:
         """How often the frame shown at `time` (seconds) is picked: not at all, once, or several times."""
@@ -35,9 +39,11 @@ class FramePicker:
         picks = 0
         # As trained: the grid is accumulated in float64, not multiplied. At 25 fps it drifts by some 1e-13 s,
         # so that even a true 25 fps source is not copied one to one.
-        while time >= self.next:
+        while after(self.begin, time) >= self.next:
             picks += 1
             self.next += self.step
+            if self.next > self.restart - self.step / 2:
+                self.begin, self.next = self.begin + self.restart, 0.0
         return picks
 
 

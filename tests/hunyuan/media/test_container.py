@@ -102,6 +102,11 @@ def test_a_frame_at_the_start_has_time_zero_whatever_the_rounding(clip):
         assert times(path, i * 1001 / 30000, 0.01) == [0.0]
 
 
+def test_a_part_has_the_times_of_a_file_of_its_own(clip):
+    """Or other frames would be picked where one lies on the grid of a picker, to the last bit."""
+    assert times(clip("a.mp4", fps=25), 0.6) == [i / 25 for i in range(10)]
+
+
 def test_what_comes_after_a_part_is_not_even_read(clip, caplog):
     path = clip("a.mkv", codec="mjpeg", pixels="yuvj420p", seconds=4, sound=None)
     content = bytearray(path.read_bytes())

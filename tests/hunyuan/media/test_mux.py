@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from pack.hunyuan.media.container import probe, read_frames
+from pack.hunyuan.media.encode import write_video
 from pack.hunyuan.media.files import read_audio
 from pack.hunyuan.media.mux import check_mux, mux
 
@@ -306,3 +307,15 @@ def test_what_cannot_be_written_is_told_before_anything_is_made(clip, tmp_path):
         check_mux(clip("a.h264"), tmp_path / "out.mp4")
     with pytest.raises(FileNotFoundError, match="No such folder"):
         mux(clip(), tone(1.0), tmp_path / "nowhere" / "out.mp4")
+
+
+def test_a_video_whose_sound_comes_first_is_copied(tmp_path):
+    """FFmpeg's last, empty packets do not say which stream they end."""
+    source, target = tmp_path / "sound_first.mp4", tmp_path / "out.mp4"
+    write_video(source, (np.full((32, 48, 3), 8 * i, np.uint8) for i in range(20)), 25, tone(0.8))
+    assert probe(source).has_audio
+    with av.open(str(source)) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    mux(source, tone(0.8, silent=0.4), target)
+    assert packets(target) == packets(source)
+    assert onset(target) == pytest.approx(0.4, abs=0.03)

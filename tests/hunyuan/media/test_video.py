@@ -56,6 +56,17 @@ def test_published_picks_are_reproduced(goldens):
         assert (timing.sync_segments, timing.samples) == (case["sync_segments"], case["output_samples"])
 
 
+@pytest.mark.parametrize("fps", [25, 24, 12.5])
+def test_a_grid_that_begins_anew_picks_what_it_would_in_a_clip_cut_there(fps):
+    seconds, restart = 40, 8.0
+    picker, cut = FramePicker(25, seconds, restart), FramePicker(25, restart)
+    times = [i / fps for i in range(int(seconds * fps))]
+    picked = [i for i, time in enumerate(times) for _ in range(picker.take(time))]
+    first = int(32 * fps)
+    here = [first + i for i in range(int(restart * fps)) for _ in range(cut.take(i / fps))]
+    assert picked[800 : 800 + len(here)] == here
+
+
 times_in_order = st.lists(st.floats(-1, 17, allow_subnormal=False), max_size=60).map(sorted)
 
 
