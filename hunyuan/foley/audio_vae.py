@@ -77,7 +77,7 @@ class AudioVAE(nn.Module):
         self._check_latents(latents)
         context = self.config.decoder_reach if context is None else context
         hop = self.config.hop
-        for start, stop, first, last in _windows(latents.shape[-1], tile, context):
+        for start, stop, first, last in tiles(latents.shape[-1], tile, context):
             waveform = self.decode(latents[..., first:last])
             yield waveform[..., (start - first) * hop : (stop - first) * hop]
 
@@ -91,7 +91,7 @@ class AudioVAE(nn.Module):
         context = self.config.encoder_reach if context is None else context
         hop = self.config.hop
         moments = []
-        for start, stop, first, last in _windows(math.ceil(waveform.shape[-1] / hop), tile, context):
+        for start, stop, first, last in tiles(math.ceil(waveform.shape[-1] / hop), tile, context):
             window = self._moments(waveform[..., first * hop : last * hop])
             moments.append(window[..., start - first : stop - first])
         return Posterior(torch.cat(moments, dim=-1))
@@ -229,7 +229,7 @@ class Snake(nn.Module):
         return (alpha + 1e-9).reciprocal().clamp(-largest, largest).to(x.dtype)
 
 
-def _windows(length: int, tile: int, context: int) -> Iterator[tuple[int, int, int, int]]:
+def tiles(length: int, tile: int, context: int) -> Iterator[tuple[int, int, int, int]]:
     """Tiles [start, stop) that cover `length`, each with the window [first, last) to compute it from."""
     if tile < 1 or context < 0:
         raise ValueError(f"A tile needs at least 1 frame and a context of 0, not {tile} and {context}.")

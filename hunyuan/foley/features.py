@@ -6,6 +6,7 @@ memory depends neither on the clip's length nor on its resolution.
 Axes: t frames, c channels, h w height and width.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -44,30 +45,60 @@ def encode_video(
     *,
     batch: int | None = None,
     max_seconds: float = MAX_SECONDS,
+    restart: float = math.inf,
 ) -> FoleyFeatures:
     """Features of a clip whose frames arrive in order.
 
     frames: (time in seconds, (h, w, 3) uint8 RGB). Frames before 0 or after `max_seconds` are not looked at.
     batch:  images or segments encoded at once. By default 1 on a CPU, where a batch gains nothing and its
             size would show in the last digits, and 8 elsewhere.
+    restart: seconds between the starts of the windows in which a long clip is heard: frames are picked anew
+            from each on, so that a window is seen as the clip cut there.
     Raises: ValueError if no frame lies within the clip.
     """
-    visual = VisualStream(visual_encoder, batch, max_seconds)
-    sync = SyncStream(sync_encoder, batch, max_seconds)
+    stream = FeatureStream(
+        visual_encoder, sync_encoder, batch=batch, max_seconds=max_seconds, restart=restart
+    )
     for time, frame in frames:
-        visual.see(time, frame)
-        sync.see(time, frame)
-    # The sync stream first: it says so if there was nothing to see.
-    sync_features = sync.finish()
-    return FoleyFeatures(visual=visual.finish(), sync=sync_features, sync_frames=sync.count)
+        stream.see(time, frame)
+    return stream.finish()
+
+
+class FeatureStream:
+    """Both encoders, handed one frame after another; see `encode_video`."""
+
+    def __init__(
+        self,
+        visual_encoder: VisualEncoder,
+        sync_encoder: SyncEncoder,
+        *,
+        batch: int | None = None,
+        max_seconds: float = MAX_SECONDS,
+        restart: float = math.inf,
+    ) -> None:
+        self.visual = VisualStream(visual_encoder, batch, max_seconds, restart)
+        self.sync = SyncStream(sync_encoder, batch, max_seconds, restart)
+
+    def see(self, time: float, frame: np.ndarray) -> None:
+        """time: seconds. frame: (h, w, 3) uint8 RGB."""
+        self.visual.see(time, frame)
+        self.sync.see(time, frame)
+
+    def finish(self) -> FoleyFeatures:
+        """Raises ValueError if no frame lay within the clip."""
+        # The sync stream first: it says so if there was nothing to see.
+        sync = self.sync.finish()
+        return FoleyFeatures(visual=self.visual.finish(), sync=sync, sync_frames=self.sync.count)
 
 
 class VisualStream:
     """Frames at 8 fps through SigLIP 2. A frame that is picked several times is encoded once."""
 
-    def __init__(self, encoder: VisualEncoder, batch: int | None, max_seconds: float) -> None:
+    def __init__(
+        self, encoder: VisualEncoder, batch: int | None, max_seconds: float, restart: float = math.inf
+    ) -> None:
         self.encoder, self.batch = encoder, batch or default_batch(encoder)
-        self.picker = FramePicker(VISUAL_RATE, max_seconds)
+        self.picker = FramePicker(VISUAL_RATE, max_seconds, restart)
         self.waiting: list[Tensor] = []
         self.repeats: list[int] = []
         self.features: list[Tensor] = []
@@ -94,9 +125,11 @@ class VisualStream:
 class SyncStream:
     """Frames at 25 fps through Synchformer, in segments of 16 that start every 8 frames."""
 
-    def __init__(self, encoder: SyncEncoder, batch: int | None, max_seconds: float) -> None:
+    def __init__(
+        self, encoder: SyncEncoder, batch: int | None, max_seconds: float, restart: float = math.inf
+    ) -> None:
         self.encoder, self.batch = encoder, batch or default_batch(encoder)
-        self.picker = FramePicker(SYNC_RATE, max_seconds)
+        self.picker = FramePicker(SYNC_RATE, max_seconds, restart)
         self.waiting: list[Tensor] = []
         self.features: list[Tensor] = []
         self.count = 0
