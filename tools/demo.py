@@ -1,73 +1,96 @@
-"""The demo: render a short clip, make its sound, and say where the result is.
+"""The demo: render a scene, make its sound, and say how well the sound follows the picture.
 
-python tools/demo.py [FOLDER]
+    python tools/demo.py [FOLDER] [--seed N] [--kind KIND] [--seconds S] [--steps N]
+
+Writes the scene with its true sound, the same picture with the sound that was made, and a plot of both.
 """
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 import _pack
+from eval_scenes import Figure, impacts
+from eval_sync import described
 from hunyuan_av.cli import main as hunyuan_av
+from hunyuan_av.cli.mistakes import MISTAKES, sentence
+from hunyuan_av.hunyuan.foley.sync_check import check_sync
+from hunyuan_av.hunyuan.foley.synchrony import find_onsets, match
+from hunyuan_av.hunyuan.media.container import read_frames
+from hunyuan_av.hunyuan.media.encode import write_video
+from hunyuan_av.hunyuan.media.files import read_audio, replacing
+from hunyuan_av.hunyuan.media.measure import measure_sound
+from hunyuan_av.training.scenes import KINDS, Scene
 
-SIZE = 240, 320  # pixels, height and width
-FRAME_RATE = 24
-SECONDS = 4
-GRAVITY = 3.0  # picture heights per second squared
-DROP = 0.6  # picture heights above the floor
-FLOOR = 0.85
-RADIUS = 0.07
-PROMPT = "a rubber ball bouncing on a wooden floor"
-
-
-def height(time: float) -> float:
-    """Of a ball's lowest point above the floor, in picture heights: dropped, and bouncing without loss."""
-    fall = (2 * DROP / GRAVITY) ** 0.5
-    since_bounce = (time + fall) % (2 * fall)
-    return DROP - GRAVITY / 2 * (since_bounce - fall) ** 2
-
-
-def picture(time: float) -> np.ndarray:
-    """One frame, (h, w, 3) uint8."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] / SIZE[0]
-    frame = np.empty((*SIZE, 3), np.uint8)
-    frame[:] = np.where(rows[..., None] < FLOOR, (60, 70, 90), (120, 85, 50))
-    ball = (rows - (FLOOR - RADIUS - height(time))) ** 2 + (columns - SIZE[1] / SIZE[0] / 2) ** 2 < RADIUS**2
-    frame[ball] = (220, 60, 40)
-    return frame
-
-
-def render(path: Path) -> None:
-    """The clip, silent."""
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FRAME_RATE)
-        stream.height, stream.width = SIZE
-        stream.pix_fmt = "yuv420p"
-        for i in range(FRAME_RATE * SECONDS):
-            frame = av.VideoFrame.from_ndarray(picture(i / FRAME_RATE), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+SIZE = 256  # pixels
+SEED = 5
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Render a clip and make its sound.")
-    parser.add_argument("folder", nargs="?", type=Path, default=_pack.ROOT / "demo", metavar="FOLDER")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    clip, out = folder / "ball.mp4", folder / "ball_with_sound.mp4"
+    options = parse()
+    try:
+        return demonstrate(options)
+    except MISTAKES as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return 1
 
-    render(clip)
-    status = hunyuan_av(
-        ["foley", "--video", str(clip), "--prompt", PROMPT, "--out", str(out), "--steps", "25"]
-    )
+
+def demonstrate(options: argparse.Namespace) -> int:
+    """Write and print all of it. Returns the exit status."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    scene = Scene.draw(options.seed, "held-out", kind=options.kind, seconds=options.seconds)
+    name = f"{scene.kind}_{options.seed}"
+    clip, out, plot = (options.folder / f"{name}{end}" for end in ("_true.mp4", "_made.mp4", "_made.png"))
+
+    print(f"Scene {options.seed}: {scene.caption}")
+    write_video(clip, (frame for _, frame in scene.stream(size=SIZE)), scene.fps, scene.waveform()[None])
+    started = time.perf_counter()
+    command = ["--prompt", scene.caption, "--out", str(out), "--steps", str(options.steps)]
+    status = hunyuan_av(["foley", "--video", str(clip), *command])
     if status == 0:
-        print(f"\nOpen {out}")
-        print("The pocket weights are untrained: what you hear is noise, made by the whole system.")
+        print(f"\n{scene.seconds:g} s of sound in {time.perf_counter() - started:.1f} s")
+        judge(scene, out, plot)
+        print(
+            f"\nOpen {out}, and compare it with {clip.name}. What was seen and heard is drawn in {plot.name}."
+        )
     return status
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Render a scene and make its sound.")
+    parser.add_argument("folder", nargs="?", type=Path, default=_pack.ROOT / "demo", metavar="FOLDER")
+    parser.add_argument("--seed", type=int, default=SEED, help="which scene (default: %(default)s)")
+    parser.add_argument("--kind", choices=KINDS, help="what it shows (default: what the seed draws)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long it is (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=25, help="denoising steps (default: %(default)s)")
+    return parser.parse_args()
+
+
+def judge(scene: Scene, made: Path, plot: Path) -> None:
+    """Print the figures of a video that was made for a scene, and draw it."""
+    waveform, rate = read_audio(made)
+    check = check_sync(read_frames(made), scene.seconds, waveform, rate)
+    save(plot, check.plot(waveform, rate).draw())
+    true = impacts(scene)
+    heard = match(true, find_onsets(waveform, rate))
+    print(
+        Figure("true impacts", str(len(true))),
+        Figure("true impacts heard within 80 ms", format(heard.matched, ".2f")),
+        Figure("onsets without an impact", format(heard.false, ".2f")),
+        Figure("median absolute offset from the truth, ms", format(1000 * heard.absolute_offset, ".0f")),
+        *described(check, measure_sound(waveform, rate)),
+        sep="\n",
+    )
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    from PIL import Image
+
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary)
 
 
 if __name__ == "__main__":

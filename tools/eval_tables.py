@@ -1,0 +1,53 @@
+"""Tables of what guidance, steps and solver do to the sound of held-out scenes: `eval_sync.py --tables`."""
+
+import time
+from dataclasses import replace
+
+from eval_generate import Settings
+from eval_scenes import HeldOut, follow
+from hunyuan_av.hunyuan.foley.synchrony import Synchrony
+
+SCALES = (1.0, 2.0, 3.0, 4.5, 6.0, 8.0)
+STEPS = (10, 25, 50)
+STAGES = {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4}  # network calls in a step
+CALLS = 48  # that each solver gets
+CLIPS = 12
+
+HEADER = f"{'':<22} {'matched':>8} {'false':>8} {'|offset| ms':>12} {'material':>9} {'s a clip':>9}"
+
+
+def tables(held: HeldOut) -> None:
+    """Print them."""
+    print_table(
+        "Guidance scale", {f"cfg {scale:g}": replace(held.settings, cfg=scale) for scale in SCALES}, held
+    )
+    print_table("Steps", {f"{steps} steps": replace(held.settings, steps=steps) for steps in STEPS}, held)
+    solvers = {
+        f"{name}, {CALLS // stages} steps": replace(held.settings, solver=name, steps=CALLS // stages)
+        for name, stages in STAGES.items()
+    }
+    print_table(f"Solvers at {CALLS} network calls", solvers, held)
+
+
+def print_table(title: str, rows: dict[str, Settings], held: HeldOut) -> None:
+    print(f"\n{title} ({len(held.struck[:CLIPS])} clips)\n{HEADER}")
+    for name, settings in rows.items():
+        found, right, seconds = try_out(settings, held)
+        print(
+            f"{name:<22} {found.matched:>8.2f} {found.false:>8.2f} {1000 * found.absolute_offset:>12.0f}"
+            f" {right:>9.2f} {seconds:>9.1f}",
+            flush=True,
+        )
+
+
+def try_out(settings: Settings, held: HeldOut) -> tuple[Synchrony, float, float]:
+    """How sounds follow their pictures, the share whose material is told, and seconds for each."""
+    scenes = held.struck[:CLIPS]
+    for scene in scenes:
+        held.generator.features(scene)
+    started = time.perf_counter()
+    sounds = [held.generator.sound(scene, settings) for scene in scenes]
+    seconds = (time.perf_counter() - started) / len(scenes)
+    plain = [(scene, sound) for scene, sound in zip(scenes, sounds, strict=True) if len(scene.sources) == 1]
+    right = [held.classifier.classify(sound) == scene.material for scene, sound in plain]
+    return follow(scenes, sounds), sum(right) / max(1, len(right)), seconds
