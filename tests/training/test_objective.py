@@ -1,0 +1,128 @@
+"""What the transformer is trained on: the loss, and windows as the sampler sees clips of their length."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pack.hunyuan.foley.config import FoleyConfig
+from pack.hunyuan.foley.features import encode_video
+from pack.hunyuan.foley.timing import FoleyTiming
+from pack.hunyuan.foley.transformer import FoleyTransformer
+from pack.training import features
+from pack.training.initial import initialise
+from pack.training.objective import Alignment, AlignmentHead, flow_losses, weights_of
+
+CONFIG = FoleyConfig(
+    hidden_size=16, num_heads=2, joint_depth=1, audio_depth=2, mlp_ratio=1.0,
+    latent_channels=8, text_size=6, visual_size=6, sync_size=6,
+)  # fmt: skip
+
+
+@pytest.fixture
+def transformer():
+    return initialise(FoleyTransformer(CONFIG), 0, zero=()).eval()
+
+
+def batch(rows=3, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    shapes = {"latents": (8, 32), "visual": (5, 6), "sync": (16, 6), "text": (4, 6), "teacher": (32, 5)}
+    tensors = {name: torch.randn(rows, *shape, generator=draw) for name, shape in shapes.items()}
+    return tensors | {"drop_video": torch.zeros(rows, dtype=torch.bool)}
+
+
+def losses(transformer, given, **options):
+    return flow_losses(transformer, given, torch.Generator().manual_seed(5), **options)
+
+
+class Oracle(torch.nn.Module):
+    """Knows the latents, and answers with the exact velocity."""
+
+    def __init__(self, latents):
+        super().__init__()
+        self.latents = latents
+        self.empty_clip_feat = self.empty_sync_feat = torch.zeros(1, 6)
+
+    def prepare(self, text, visual, sync):
+        return None
+
+    def forward(self, x, t, conditions, run=None):
+        assert ((t > 0) & (t < 1000)).all()
+        return (x - self.latents) / (t / 1000)[:, None, None]
+
+
+def test_the_velocity_that_leads_from_noise_to_the_latents_has_no_loss():
+    given = batch()
+    assert losses(Oracle(given["latents"]), given)["loss"] < 1e-6
+    assert losses(Oracle(-given["latents"]), given)["loss"] > 0.1
+
+
+def test_rows_without_video_learn_the_empties_alone(transformer):
+    given = batch()
+    given["drop_video"][1] = True
+    changed = given | {name: given[name].clone() for name in ("visual", "sync")}
+    changed["visual"][1], changed["sync"][1] = 9.0, 9.0
+    assert losses(transformer, changed)["loss"] == losses(transformer, given)["loss"]
+    losses(transformer, given)["loss"].backward()
+    assert transformer.empty_sync_feat.grad.abs().max() > 0
+    assert transformer.empty_clip_feat.grad.abs().max() > 0
+
+
+def test_alignment_reaches_its_block_and_those_before_it_alone(transformer):
+    head = initialise(AlignmentHead(16, 5), 1)
+    parts = losses(transformer, batch(), head=head, alignment=Alignment(block=0))
+    parts["alignment"].backward()
+    assert 0 < parts["alignment"] < 2
+    assert transformer.single_blocks[0].linear_qkv.weight.grad.abs().max() > 0
+    assert transformer.single_blocks[1].linear_qkv.weight.grad is None
+
+
+def test_channels_that_hold_nothing_hardly_count(transformer):
+    weights = weights_of(torch.tensor([1.0, 0.5, 0, 0, 0, 0, 0, 0]))
+    given, other = batch(), batch()
+    plain = losses(transformer, given)["velocity"]
+    other["latents"] = given["latents"] + 0.0
+    weighted = losses(transformer, other, channel_weights=weights)["velocity"]
+    assert weights[2] < 0.1 * weights[1]
+    assert weighted != plain
+
+
+class Means:
+    """An encoder whose features tell exactly which frames it was shown."""
+
+    image_size = 112
+
+    def parameters(self):
+        yield torch.zeros(1)
+
+    def __call__(self, x):
+        if x.ndim == 4:
+            return x.mean((1, 2, 3))[:, None].expand(-1, 6)
+        pairs = x.unflatten(2, (8, 2)).mean((3, 4, 5, 6))  # (b, s, 8)
+        return pairs.flatten(1)[..., None].expand(-1, -1, 6)
+
+
+@pytest.mark.parametrize(("start", "frames"), [(0, 200), (3, 48), (7, 61), (17, 64)])
+def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
+    video = np.random.default_rng(0).integers(0, 255, (200, 112, 112, 3), dtype=np.uint8)
+    encoders = SimpleNamespace(visual=Means(), sync=Means(), device=torch.device("cpu"))
+    picture = features.Encoders.of_picture(encoders, torch.from_numpy(video).permute(0, 3, 1, 2))
+    latents = torch.arange(400.0).expand(1, 2, 1, 400)
+    shard = {name: tensor[None] for name, tensor in picture.items()} | {
+        "latents": latents,
+        "teacher": latents.mT,
+    }
+    cached = features.Features.__new__(features.Features)
+    cached.places, cached.teacher_centre = [(shard, 0)], torch.zeros(1)
+
+    window = cached.window(0, 0, start, frames)
+    cut = video[start * 8 : start * 8 + frames]
+    # A little late, or the picker's clock would drop a frame of a true 25 fps clip here and there.
+    shown = ((i / 25 + 1e-9, frame) for i, frame in enumerate(cut))
+    expected = encode_video(shown, Means(), Means())
+    assert window["visual"].shape == expected.visual[0].shape
+    assert window["sync"].shape == expected.sync[0].shape
+    assert window["latents"].shape[-1] == FoleyTiming.from_sync_frames(frames).latent_frames
+    assert float(window["latents"][0, 0]) == 16 * start
+    assert torch.allclose(window["visual"], expected.visual[0], atol=1e-4)
+    assert torch.allclose(window["sync"], expected.sync[0], atol=1e-4)

@@ -1,0 +1,130 @@
+"""Every network's objective in tiny form: twenty steps lower the loss, and a stopped run goes on exactly."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pack.hunyuan.foley.audio_vae import AudioVAEConfig
+from pack.hunyuan.foley.config import FoleyConfig
+from pack.hunyuan.foley.desync import SynchformerConfig
+from pack.hunyuan.foley.sync_encoder import SyncEncoderConfig
+from pack.training import audio_teacher, audio_vae, clips, synchformer, towers, transformer
+from pack.training.loop import Plan, trained_weights
+from pack.training.objective import Alignment
+
+WIDTH = 16
+TINY = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
+SIGLIP, CLAP = towers.SIGLIP | TINY | {"patch_size": 28}, towers.CLAP | TINY | {"projection_dim": WIDTH}
+SYNC = SynchformerConfig(
+    hidden_size=WIDTH,
+    visual=SyncEncoderConfig(
+        hidden_size=WIDTH, depth=1, num_heads=2, image_size=112, patch_size=28, mlp_ratio=1.0
+    ),
+    audio_depth=1, audio_heads=2, audio_mlp_size=WIDTH, depth=1, num_heads=2, mlp_size=WIDTH,
+)  # fmt: skip
+FOLEY = FoleyConfig(
+    hidden_size=16, num_heads=2, joint_depth=1, audio_depth=2, mlp_ratio=1.0,
+    latent_channels=8, text_size=WIDTH, visual_size=WIDTH, sync_size=WIDTH,
+)  # fmt: skip
+VAE = AudioVAEConfig(encoder_dim=2, encoder_rates=(8, 4, 6, 5), decoder_dim=32, decoder_rates=(5, 6, 4, 8))
+PLAN = Plan(steps=20, learning_rate=5e-3, matrix_rate=0.02, warmup=1, decay=0.05, average=0.5, mixed=False)
+STEPS, STOPPED, ON = 20, 4, 3  # in all, when the second run stops, how long it goes on
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    clips.render(folder, "train", 0, 3)
+    return clips.Clips(folder)
+
+
+class CachedFeatures:
+    """As `Features`, of random numbers that depend on each other."""
+
+    teacher_centre = torch.zeros(6)
+
+    def deviations(self):
+        return torch.ones(8)
+
+    def draw(self, generator):
+        sync = torch.randn(4, 16, WIDTH, generator=generator)
+        latents = sync[..., :8].repeat_interleave(2, dim=1).mT
+        return {
+            "latents": latents,
+            "teacher": latents[:, :6].mT,
+            "sync": sync,
+            "visual": torch.randn(4, 5, WIDTH, generator=generator),
+            "text": torch.randn(4, 7, WIDTH, generator=generator),
+            "drop_video": torch.rand(4, generator=generator) < 0.1,
+        }
+
+
+def vae_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(audio_vae, "BATCH", 2)
+    monkeypatch.setattr(audio_vae, "LATENTS", 6)
+    monkeypatch.setattr(audio_vae, "FIRST_BATCHES", 2)
+    run = audio_vae.training(folder, rendered, replace(PLAN, learning_rate=1e-3), VAE)
+    for parameter in run.network.parameters():  # away from where it starts so well
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    return run
+
+
+def segment_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(synchformer, "CLIPS_PER_BATCH", 1)
+    return synchformer.training(folder, rendered, PLAN, SYNC)
+
+
+def offset_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(synchformer, "OFFSET_BATCH", 8)
+    features = {
+        "visual": torch.randn(2, 24, 8, WIDTH, generator=torch.Generator().manual_seed(1)),
+        "audio": torch.randn(2, 185, 6, WIDTH, generator=torch.Generator().manual_seed(2)),
+    }
+    network = synchformer.new_learner(SYNC, 0).synchformer
+    return synchformer.offset_training(folder, network, features, PLAN)
+
+
+def vision_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(towers, "VISION_BATCH", 3)
+    return towers.vision_training(folder, rendered, PLAN, SIGLIP)
+
+
+def text_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(towers, "TEXT_BATCH", 4)
+    monkeypatch.setattr(towers, "TEXT_LATENTS", 20)
+    return towers.text_training(folder, rendered, PLAN, CLAP)
+
+
+def teacher_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(audio_teacher, "BATCH", 4)
+    monkeypatch.setattr(audio_teacher, "LATENTS", 40)
+    monkeypatch.setattr(audio_teacher, "WIDTH", WIDTH)
+    return audio_teacher.training(folder, rendered, PLAN)
+
+
+def transformer_run(folder, rendered, monkeypatch):
+    return transformer.training(folder, CachedFeatures(), PLAN, Alignment(block=0), FOLEY)
+
+
+RUNS = [vae_run, segment_run, offset_run, vision_run, text_run, teacher_run, transformer_run]
+
+
+@pytest.mark.parametrize("make", RUNS)
+def test_twenty_steps_lower_the_loss_and_a_stopped_run_goes_on_bit_for_bit(
+    make, tmp_path, rendered, monkeypatch
+):
+    whole = make(tmp_path / "whole", rendered, monkeypatch)
+    losses = [whole.advance()["loss"] for _ in range(STOPPED + ON)]
+    whole.save()
+    losses += [whole.advance()["loss"] for _ in range(STEPS - len(losses))]
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+    make(tmp_path / "stopped", rendered, monkeypatch).run(until=STOPPED)
+    resumed = make(tmp_path / "stopped", rendered, monkeypatch)
+    resumed.resume()
+    assert resumed.step == STOPPED
+    assert [resumed.advance()["loss"] for _ in range(ON)] == losses[STOPPED : STOPPED + ON]
+    resumed.save()
+    expected = trained_weights(tmp_path / "whole")
+    for name, weight in trained_weights(tmp_path / "stopped").items():
+        assert torch.equal(weight, expected[name]), name

@@ -1,0 +1,70 @@
+"""From runs to the files that the pack reads: the pocket networks as they are shipped.
+
+    python -m hunyuan_av.training.export --runs RUNS --rendered CLIPS --out pocket/foley
+
+Whatever has been trained so far is written; of a run that is still going on, its last saved state.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from . import audio_vae, synchformer, towers, transformer
+from .clips import Clips
+
+HALF = torch.float16
+TRANSFORMER = torch.bfloat16  # as the published one, which is loaded in the dtype it is stored in
+
+
+def save(network: nn.Module, path: Path, dtype: torch.dtype, config: dict | None = None) -> None:
+    """The network's floating-point tensors under their own names."""
+    tensors = {
+        name: tensor.to(dtype).contiguous()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    metadata = {"format": "pt", "trained": "true"}
+    if config is not None:
+        metadata["config"] = json.dumps(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata)
+
+
+def export(runs: Path, rendered: Path, folder: Path) -> None:
+    """Write every network that has a run."""
+    if (runs / "audio_vae").is_dir():
+        save(audio_vae.trained(runs / "audio_vae", Clips(rendered)), folder / "audio_vae.safetensors", HALF)
+    if (runs / "synchformer").is_dir():
+        heads = dict.fromkeys(("visual_heads", "audio_heads", "num_heads"), synchformer.HEADS)
+        network = synchformer.trained(runs / "synchformer")
+        save(network, folder / "synchformer.safetensors", HALF, heads)
+    if (runs / "towers" / "siglip2").is_dir():
+        save_towers(runs, folder)
+    if (runs / "transformer").is_dir():
+        network = transformer.trained(runs / "transformer")
+        save(network, folder / "transformer.safetensors", TRANSFORMER)
+
+
+def save_towers(runs: Path, folder: Path) -> None:
+    visual, text = towers.trained(runs / "towers")
+    for name, tower, sizes in (("siglip2", visual, towers.SIGLIP), ("clap", text, towers.CLAP)):
+        save(tower, folder / name / "model.safetensors", HALF)
+        (folder / name / "config.json").write_text(json.dumps(sizes, indent=2) + "\n")
+    towers.byte_tokenizer().save(str(folder / "clap" / "tokenizer.json"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the trained pocket networks.")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of all runs")
+    parser.add_argument("--rendered", type=Path, required=True, help="folder of rendered clips")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    export(args.runs, args.rendered, args.out)
+
+
+if __name__ == "__main__":
+    main()

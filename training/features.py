@@ -1,0 +1,268 @@
+"""What the transformer learns from, computed once: the encoders' features in memory-mapped safetensors.
+
+    python -m hunyuan_av.training.features --runs RUNS --out DIR --clips N [--first SEED] [--split train]
+
+A clip whose things are struck is cached twice: as it is, and dubbed, with the sounds and the words of another
+material than the one it shows. Without the second the picture would tell all there is to know, and nothing
+would teach the transformer to follow the prompt where both disagree.
+
+Axes: n clips, t frames, d channels, l latents.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..hunyuan.foley.audio_vae import AudioVAE
+from ..hunyuan.foley.sync_encoder import SyncEncoder, segments_of
+from ..hunyuan.foley.text_encoder import NEGATIVE_PROMPT, TextEncoder, high_quality
+from ..hunyuan.foley.timing import (
+    SEGMENT_FRAMES,
+    SEGMENT_STEP,
+    SYNC_RATE,
+    TOKENS_PER_SEGMENT,
+    VISUAL_RATE,
+    FoleyTiming,
+)
+from ..hunyuan.foley.visual_encoder import VisualEncoder
+from ..hunyuan.media.video import FramePicker, normalise, normalise_crops
+from . import audio_teacher, audio_vae, synchformer, towers
+from .audio_teacher import FrameEncoder
+from .clips import CLIP_SEGMENTS, Clips, draw_int, picked_frames
+from .loop import Batch
+from .objective import draw_dropped
+from .scenes import MATERIALS, Scene
+from .scenes.scene import Split
+from .spectra import log_mel
+from .synchformer import shrink
+
+PER_SHARD = 20
+LATENTS_PER_SEGMENT = 16
+
+TOKENS = 2400  # audio tokens in a batch
+SHORT, LONG = (5, 12), (13, 23)  # segments in a window; the others are whole clips
+SHARE_SHORT, SHARE_LONG = 0.75, 0.1
+DUBBED = 0.4  # of the rows
+HIGH_QUALITY = 0.2  # of the prompts bear its mark
+EMPTY = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoders:
+    """The networks that come before the transformer, in eval mode, on one device."""
+
+    vae: AudioVAE
+    sync: SyncEncoder
+    visual: VisualEncoder
+    text: TextEncoder
+    teacher: FrameEncoder
+
+    @classmethod
+    def trained(cls, runs: Path, clips: Clips, device: str = "cpu") -> "Encoders":
+        """What the runs in `runs` have reached; the clips are those whose latents give the VAE its scale."""
+        visual, text = towers.trained(runs / "towers")
+        sync = synchformer.trained(runs / "synchformer").vfeat_extractor
+        assert sync is not None
+        return cls(
+            vae=audio_vae.trained(runs / "audio_vae", clips).to(device),
+            sync=sync.to(device),
+            visual=visual.to(device),
+            text=text.to(device),
+            teacher=audio_teacher.trained(runs / "audio_teacher").to(device),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.vae.parameters()).device
+
+    @torch.no_grad()
+    def of_picture(self, frames: Tensor) -> Batch:
+        """frames: (t, 3, h, w) uint8 at 25 fps. Returns "visual" (t, d), for every frame; "sync" (8 s, d)."""
+        frames = frames.to(self.device)
+        return {
+            "visual": self.visual(normalise(frames)),
+            "sync": self.sync(segments_of(normalise_crops(shrink(frames, self.sync.image_size)))[None])[0],
+        }
+
+    @torch.no_grad()
+    def of_sound(self, waveform: np.ndarray) -> Batch:
+        """waveform: (samples,) at 48 kHz. Returns "latents" (c, l) and "teacher" (l, d)."""
+        sound = torch.from_numpy(waveform).to(self.device)[None]
+        latents = self.vae.encode(sound[:, None]).mode[0]
+        return {"latents": latents, "teacher": self.teacher(log_mel(sound))[0]}
+
+
+def dub(scene: Scene, seed: int) -> Scene:
+    """The scene with another material's sounds; itself if nothing else could be struck there."""
+    kinds = {kind for kind, _ in scene.sources}
+    others = [m for m in MATERIALS[scene.kind] if m != scene.material] if len(kinds) == 1 else []
+    return scene.dubbed(others[seed % len(others)]) if others else scene
+
+
+def build(
+    folder: Path, encoders: Encoders, split: Split, first: int, count: int, parts: Sequence[str]
+) -> None:
+    """Write what is missing of the shards of seeds first .. first + count - 1, a file for each of `PARTS`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(first, first + count, PER_SHARD):
+        seeds = range(start, min(start + PER_SHARD, first + count))
+        for part in parts:
+            path = folder / f"{split}-{start:06d}-{part}.safetensors"
+            if not path.exists():
+                tensors, metadata = PARTS[part](encoders, split, seeds)
+                save_file(tensors, path.with_suffix(".part"), metadata)
+                path.with_suffix(".part").rename(path)
+
+
+def pictures(encoders: Encoders, split: Split, seeds: range) -> tuple[Batch, dict[str, str]]:
+    """Features of the pictures, stacked, in float16."""
+    scenes = [Scene.draw(seed, split) for seed in seeds]
+    return stacked([encoders.of_picture(torch.stack(list(picked_frames(scene)))) for scene in scenes]), {}
+
+
+def sounds(encoders: Encoders, split: Split, seeds: range) -> tuple[Batch, dict[str, str]]:
+    """Features of the sounds, each as it is and dubbed, stacked, in float16; and the captions of both."""
+    rows, captions = [], []
+    for seed in seeds:
+        scene = Scene.draw(seed, split)
+        versions = scene, dub(scene, seed)
+        rows.append(stacked([encoders.of_sound(version.waveform()) for version in versions]))
+        captions.append([version.caption for version in versions])
+    return stacked(rows), {"captions": json.dumps(captions)}
+
+
+def stacked(rows: list[Batch]) -> Batch:
+    return {name: torch.stack([row[name] for row in rows]).half().cpu() for name in rows[0]}
+
+
+PARTS = {"pictures": pictures, "sounds": sounds}
+
+
+class Features:
+    """What `build` wrote, in windows as the sampler would see clips of their length."""
+
+    def __init__(self, folder: Path, text: TextEncoder, split: Split = "train") -> None:
+        """text: encodes the captions, each once. Raises: FileNotFoundError if nothing was built there."""
+        shards, captions = [], []
+        for path in sorted(folder.glob(f"{split}-*-pictures.safetensors")):
+            files = [safe_open(str(path).replace("pictures", part), framework="pt") for part in PARTS]
+            shards.append({name: file.get_tensor(name) for file in files for name in file.keys()})  # noqa: SIM118
+            captions += json.loads(files[-1].metadata()["captions"])
+        if not shards:
+            raise FileNotFoundError(
+                f"No {split} features in {folder}. Build some with hunyuan_av.training.features."
+            )
+        self.shards, self.captions = shards, captions
+        self.places = [(shard, row) for shard in shards for row in range(len(shard["visual"]))]
+        self.teacher_centre = torch.cat([s["teacher"].float().mean((1, 2)) for s in shards]).mean(0)
+        self.texts = self._encoded(text)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def deviations(self) -> Tensor:
+        """Of each latent channel, over everything: (c,)."""
+        latents = torch.cat([rearrange(s["latents"][:, 0].float(), "n c l -> (n l) c") for s in self.shards])
+        return latents.std(0)
+
+    @torch.no_grad()
+    def _encoded(self, text: TextEncoder) -> dict[str, tuple[Tensor, int]]:
+        """By prompt: its states, padded to the longest that can be heard, and how many of them are its own.
+
+        A state at padding does not depend on how much of it there is, so a cut is what shorter padding gives.
+        """
+        plain = {caption for pair in self.captions for caption in pair} | {EMPTY, NEGATIVE_PROMPT}
+        prompts = sorted(plain | {high_quality(prompt) for prompt in plain})
+        device = next(text.parameters()).device
+        found = {}
+        for prompt in prompts:
+            ids, mask = towers.padded(text.tokenizer, [prompt], full=True)  # type: ignore[arg-type]
+            found[prompt] = (text(ids.to(device), mask.to(device))[0].cpu(), int(mask.sum()))
+        return found
+
+    def draw(self, generator: torch.Generator, tokens: int = TOKENS) -> Batch:
+        """A batch of windows of one length, with conditions left out and clips dubbed by chance."""
+        segments = draw_segments(generator)
+        longest = CLIP_SEGMENTS - segments
+        extra = draw_int(generator, SEGMENT_STEP) if longest else 0
+        frames = SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + extra
+        rows = max(2, tokens // FoleyTiming.from_sync_frames(frames).latent_frames)
+        clips = [draw_int(generator, len(self)) for _ in range(rows)]
+        starts = [draw_int(generator, longest) if longest else 0 for _ in range(rows)]
+        no_text, no_video = draw_dropped(rows, generator)
+        # Nothing but the prompt could tell that a clip is dubbed.
+        dubs = ((torch.rand(rows, generator=generator) < DUBBED) & ~no_text).long().tolist()
+        windows = [self.window(*w, frames) for w in zip(clips, dubs, starts, strict=True)]
+        batch = {name: torch.stack([window[name] for window in windows]) for name in windows[0]}
+
+        prompts = [
+            self._prompt(*asked, generator) for asked in zip(clips, dubs, no_text.tolist(), strict=True)
+        ]
+        return batch | {"text": self.text(prompts), "drop_video": no_video}
+
+    def _prompt(self, clip: int, dubbed: int, dropped: bool, generator: torch.Generator) -> str:
+        if dropped:
+            return (EMPTY, NEGATIVE_PROMPT)[draw_int(generator, 2)]
+        caption = self.captions[clip][dubbed]
+        return high_quality(caption) if torch.rand((), generator=generator) < HIGH_QUALITY else caption
+
+    def window(self, clip: int, dubbed: int, start: int, frames: int) -> Batch:
+        """A clip from the segment `start` on, as long as `frames` at 25 fps."""
+        shard, row = self.places[clip]
+        timing = FoleyTiming.from_sync_frames(frames)
+        first = start * SEGMENT_STEP
+        sync = shard["sync"][row, start * TOKENS_PER_SEGMENT :][: timing.sync_tokens]
+        latents = slice(start * LATENTS_PER_SEGMENT, start * LATENTS_PER_SEGMENT + timing.latent_frames)
+        return {
+            "visual": shard["visual"][row, first + picks_at_8_fps(frames)].float(),
+            "sync": sync.float(),
+            "latents": shard["latents"][row, dubbed, :, latents].float(),
+            "teacher": shard["teacher"][row, dubbed, latents].float() - self.teacher_centre,
+        }
+
+    def text(self, prompts: list[str]) -> Tensor:
+        """States of the prompts, padded to the longest of them: (b, l, d)."""
+        length = max(self.texts[prompt][1] for prompt in prompts)
+        return torch.stack([self.texts[prompt][0][:length] for prompt in prompts])
+
+
+def draw_segments(generator: torch.Generator) -> int:
+    share = float(torch.rand((), generator=generator))
+    if share < SHARE_SHORT + SHARE_LONG:
+        low, high = SHORT if share < SHARE_SHORT else LONG
+        return low + draw_int(generator, high - low + 1)
+    return CLIP_SEGMENTS
+
+
+def picks_at_8_fps(frames: int) -> Tensor:
+    """Which of so many frames at 25 fps the visual encoder is shown."""
+    picker = FramePicker(VISUAL_RATE, frames / SYNC_RATE)
+    return torch.tensor([i for i in range(frames) for _ in range(picker.take(i / SYNC_RATE))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Encode scenes for the transformer's training.")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the encoders' runs")
+    parser.add_argument("--rendered", type=Path, required=True, help="folder of rendered clips")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=800)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--split", choices=("train", "held-out"), default="train")
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    encoders = Encoders.trained(args.runs, Clips(args.rendered), args.device)
+    build(args.out, encoders, args.split, args.first, args.clips, args.parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What the transformer learns: the velocity of flow matching, and what its early audio blocks represent.
+
+Flow matching: arXiv:2210.02747, on the straight line from data (sigma 0) to noise (sigma 1), as the sampler
+goes. Representation alignment (REPA): arXiv:2410.06940, to frame features of a self-supervised audio
+encoder.
+
+Any `FoleyTransformer` will do, and any batch of cached tensors:
+    "latents" (b, c, n); "visual" (b, m, d); "sync" (b, 8 s, d); "text" (b, l, d);
+    "drop_video" (b,) bool, rows that the learned empties stand in for picture and sync;
+    "teacher" (b, n, d), where representations are aligned.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..hunyuan.foley.transformer import FoleyTransformer
+from ..hunyuan.sampling.denoise import noised
+from ..hunyuan.sampling.schedule import TIME_SCALE
+from .loop import Batch
+
+DROP_BOTH = DROP_VIDEO = DROP_TEXT = 0.1  # shares of the rows that do without
+
+UNIFORM = 0.3  # share of the noise levels that are drawn evenly; the others crowd around the middle
+SILENT_WEIGHT = 0.02  # of channels that hold nothing: their noise must go, but nobody hears it
+SILENT_DEVIATION = 0.02
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where and how strongly hidden states are aligned. block: counted among the audio blocks."""
+
+    block: int = 1
+    weight: float = 0.5
+
+
+class AlignmentHead(nn.Module):
+    """Hidden states to the teacher's features; not part of what is saved for use."""
+
+    def __init__(self, hidden_size: int, teacher_size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(hidden_size, 2 * hidden_size),
+            nn.SiLU(),
+            nn.Linear(2 * hidden_size, teacher_size),
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.layers(states)
+
+
+def draw_sigmas(rows: int, generator: torch.Generator) -> Tensor:
+    """Noise levels in 0..1: mostly logit-normal (arXiv:2403.03206)."""
+    crowded = torch.sigmoid(torch.randn(rows, generator=generator))
+    even = torch.rand(rows, generator=generator)
+    return torch.where(torch.rand(rows, generator=generator) < UNIFORM, even, crowded)
+
+
+def draw_dropped(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(rows,) bool each: which do without their prompt, and which without their video."""
+    fates = torch.rand(rows, generator=generator)
+    both, video = fates < DROP_BOTH, fates < DROP_BOTH + DROP_VIDEO
+    return both | (~video & (fates < DROP_BOTH + DROP_VIDEO + DROP_TEXT)), video
+
+
+def flow_losses(
+    transformer: FoleyTransformer,
+    batch: Batch,
+    generator: torch.Generator,
+    *,
+    head: AlignmentHead | None = None,
+    alignment: Alignment | None = None,
+    channel_weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """ "loss" to follow, and its parts "velocity" and, with a head, "alignment".
+
+    channel_weights: (c,), of the latents' channels in the loss; by default all the same.
+    """
+    latents = batch["latents"].float()
+    sigmas = draw_sigmas(len(latents), generator).to(latents.device)
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    states: list[Tensor] = []
+
+    def run(kind: str, number: int, block: nn.Module, *inputs: Any, **options: Any) -> Any:
+        out = block(*inputs, **options)
+        if alignment is not None and (kind, number) == ("audio", alignment.block):
+            states.append(out)
+        return out
+
+    x = noised(latents, noise, sigmas[:, None, None])  # type: ignore[arg-type]
+    made = transformer(x, sigmas * TIME_SCALE, conditions_of(transformer, batch), run=run).float()
+    errors = (made - (noise - latents)).square().mean((0, 2))
+    velocity = errors.mean() if channel_weights is None else weighted_mean(errors, channel_weights)
+    losses = {"loss": velocity, "velocity": velocity.detach()}
+    if head is not None and alignment is not None:
+        cosine = F.cosine_similarity(head(states[0]).float(), batch["teacher"].float(), dim=-1)
+        losses["alignment"] = 1 - cosine.mean()
+        losses["loss"] = velocity + alignment.weight * losses["alignment"]
+    return losses
+
+
+def conditions_of(transformer: FoleyTransformer, batch: Batch):
+    """The batch's conditions, the learned empties in the rows that are not shown the video."""
+    dropped = batch["drop_video"][:, None, None]
+    visual = torch.where(dropped, transformer.empty_clip_feat, batch["visual"].float())
+    sync = torch.where(dropped, transformer.empty_sync_feat, batch["sync"].float())
+    return transformer.prepare(batch["text"].float(), visual, sync)
+
+
+def weighted_mean(errors: Tensor, weights: Tensor) -> Tensor:
+    weights = weights.to(errors)
+    return (errors * weights).sum() / weights.sum()
+
+
+def weights_of(deviations: Tensor) -> Tensor:
+    """Weights of channels with these standard deviations: those that hold nothing hardly count."""
+    return torch.where(deviations > SILENT_DEVIATION, 1.0, SILENT_WEIGHT)
