@@ -56,6 +56,19 @@ class Checkpoint(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.shapes)
 
+    def renamed(self, rename: Callable[[str], str]) -> "Checkpoint":
+        """The same tensors under other names. Raises ValueError if two of them would have the same."""
+        names = {rename(name): name for name in self.shapes}
+        if len(names) < len(self.shapes):
+            raise ValueError(f"{self.path.name} is damaged: it holds a tensor under two names.")
+        return Checkpoint(
+            self.path,
+            shapes={new: self.shapes[old] for new, old in names.items()},
+            dtypes={new: self.dtypes[old] for new, old in names.items()},
+            metadata=self.metadata,
+            read=lambda name: self[names[name]],
+        )
+
     @property
     def config(self) -> dict[str, Any]:
         """The numbers that shapes do not tell, where the file states them.

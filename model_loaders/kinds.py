@@ -9,10 +9,11 @@ class FileKind:
     """One sort of checkpoint."""
 
     what: str  # with its article, as errors name it
-    prefix: str  # what some tensor's name begins with in files of this sort and of no other
+    prefix: str | tuple[str, ...]  # what some tensor's name begins with in files of this sort and of no other
     sample: str = ""  # a tensor that every such file has
     loader: str = ""  # title of the node that loads it
     published: str = ""  # the file to look for
+    is_folder: bool = False  # published as a folder: weights, config.json and, for text, a tokenizer
 
     @property
     def advice(self) -> str:
@@ -47,6 +48,7 @@ SIGLIP = FileKind(
     sample="vision_model.embeddings.patch_embedding.weight",
     loader="Foley Video Encoder Loader (SigLIP)",
     published="siglip2-base-patch16-512",
+    is_folder=True,
 )
 CLAP = FileKind(
     what="a CLAP text encoder",
@@ -54,10 +56,47 @@ CLAP = FileKind(
     sample="text_model.embeddings.word_embeddings.weight",
     loader="Foley Text Encoder Loader",
     published="larger_clap_general",
+    is_folder=True,
 )
-AVATAR_TRANSFORMER = FileKind(what="a HunyuanVideo-Avatar transformer", prefix="audio_adapter_blocks.")
+AVATAR_TRANSFORMER = FileKind(
+    what="a HunyuanVideo-Avatar transformer",
+    prefix="audio_adapter_blocks.",
+    sample="audio_adapter_blocks.0.to_q.weight",
+    loader="Avatar Model Loader",
+    published="mp_rank_00_model_states.pt",
+)
 VIDEO_TRANSFORMER = FileKind(what="a HunyuanVideo transformer", prefix="double_blocks.")
-VIDEO_VAE = FileKind(what="a HunyuanVideo VAE", prefix="decoder.conv_in.conv.")
+VIDEO_VAE = FileKind(
+    what="a HunyuanVideo VAE",
+    prefix=("decoder.conv_in.conv.", "vae.decoder.conv_in.conv."),
+    sample="decoder.conv_in.conv.weight",
+    loader="Avatar VAE Loader",
+    published="vae/pytorch_model.pt",
+)
+LLAVA = FileKind(
+    what="a LLaVA-Llama-3 model",
+    prefix=("multi_modal_projector.", "vision_tower.", "language_model.", "model.language_model."),
+    sample="multi_modal_projector.linear_1.weight",
+    loader="Avatar Text Encoder Loader (LLaVA)",
+    published="llava_llama_image",
+    is_folder=True,
+)
+CLIP = FileKind(
+    what="a CLIP text encoder",
+    prefix=("text_model.encoder.layers.", "encoder.layers.0.layer_norm1."),
+    sample="text_model.embeddings.token_embedding.weight",
+    loader="Avatar Text Encoder Loader (CLIP-L)",
+    published="text_encoder_2",
+    is_folder=True,
+)
+WHISPER = FileKind(
+    what="a Whisper speech encoder",
+    prefix=("model.encoder.embed_positions.", "encoder.embed_positions."),
+    sample="encoder.embed_positions.weight",
+    loader="Avatar Speech Encoder Loader",
+    published="whisper-tiny",
+    is_folder=True,
+)
 UNKNOWN = FileKind(what="an unknown file", prefix="")
 
 KINDS = (
@@ -69,6 +108,9 @@ KINDS = (
     AVATAR_TRANSFORMER,
     VIDEO_TRANSFORMER,
     VIDEO_VAE,
+    LLAVA,
+    WHISPER,
+    CLIP,
 )
 
 

@@ -3,7 +3,7 @@ refused in words that name it, the tensor and what was expected.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
@@ -64,6 +64,7 @@ def load_strict(
     ignore: Iterable[str] = (),
     dtype: torch.dtype | None = None,
     constants: Mapping[str, Tensor] | None = None,
+    keep: Collection[str] = (),
 ) -> Module:
     """The module with its values from a checkpoint, in eval mode, without gradients, on the CPU.
 
@@ -73,6 +74,7 @@ def load_strict(
     dtype:     None keeps each tensor's dtype, except that 8-bit floats become bfloat16, as a torch.nn.Linear
                cannot compute in them. Ask for an 8-bit dtype by name to keep or to make one.
     constants: buffers that follow from the configuration. The file may lack them; what it says is not read.
+    keep:      names in the file of tensors that stay in the file's dtype, whatever is asked for.
     Raises:    ValueError naming the file, the tensor and the expectation.
     """
     constants = constants or {}
@@ -83,7 +85,10 @@ def load_strict(
     for name, expected in wanted.items():
         check_tensor(checkpoint, name, tuple(expected.shape), kind)
 
-    values = {name.removeprefix(prefix): _read(checkpoint, name, dtype) for name in wanted}
+    values = {
+        name.removeprefix(prefix): checkpoint[name] if name in keep else _read(checkpoint, name, dtype)
+        for name in wanted
+    }
     _assign(module, values, constants)
     return module.requires_grad_(False).eval()
 

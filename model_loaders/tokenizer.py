@@ -24,7 +24,7 @@ def load_tokenizer(path: Path) -> "Tokenizer":
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
 
     if whole.is_file():
-        tokenizer, source = _whole(whole), whole
+        tokenizer, source = read_tokenizer(whole), whole
     elif vocabulary.is_file() and merges.is_file():
         tokenizer, source = _assembled(vocabulary, merges), vocabulary
     else:
@@ -39,7 +39,8 @@ def load_tokenizer(path: Path) -> "Tokenizer":
     return tokenizer
 
 
-def _whole(path: Path) -> "Tokenizer":
+def read_tokenizer(path: Path) -> "Tokenizer":
+    """Any model's tokenizer from its tokenizer.json, made to neither pad nor cut. Raises ValueError."""
     from tokenizers import Tokenizer
 
     table = json.dumps(read_table(path))

@@ -174,7 +174,7 @@ def avatar_file(tmp_path_factory) -> Path:
 def test_an_avatar_file_is_recognised(avatar_file, load):
     message = refusal(load, avatar_file)
     assert "no tensor named" in message
-    assert "It looks like a HunyuanVideo-Avatar transformer." in message
+    assert "Choose it in the Avatar Model Loader." in message
 
 
 def test_a_vae_given_as_a_transformer_is_sent_to_its_loader(goldens):

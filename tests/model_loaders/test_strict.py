@@ -151,3 +151,25 @@ def test_a_value_outside_the_dtype_is_named(tmp_path):
         ValueError, match=r"first\.bias of weights\.safetensors reaches 70000, and float16 ends at"
     ):
         load_strict(network(), saved(tmp_path, tensors), KIND, dtype=torch.float16, constants=CONSTANTS)
+
+
+def test_what_is_to_be_kept_stays_in_the_files_dtype(tmp_path):
+    tensors = weights() | {"first.weight": weights()["first.weight"].to(torch.float8_e4m3fn)}
+    loaded = load_strict(
+        network(),
+        saved(tmp_path, tensors),
+        KIND,
+        dtype=torch.float16,
+        constants=CONSTANTS,
+        keep={"first.weight"},
+    )
+    assert loaded.first.weight.dtype == torch.float8_e4m3fn
+    assert loaded.first.bias.dtype == torch.float16
+
+
+def test_a_renamed_checkpoint_reads_the_same_tensors(tmp_path):
+    checkpoint = saved(tmp_path, {f"model.{name}": value for name, value in weights().items()})
+    renamed = checkpoint.renamed(lambda name: name.removeprefix("model."))
+    assert torch.equal(renamed["first.weight"], weights()["first.weight"])
+    with pytest.raises(ValueError, match="holds a tensor under two names"):
+        checkpoint.renamed(lambda _name: "same")
