@@ -11,7 +11,6 @@ from einops import rearrange
 from torch import Tensor
 
 from golden import Golden, Row
-from hunyuan_av.hunyuan.avatar.audio_adapter import by_latent
 from hunyuan_av.hunyuan.avatar.conditions import (
     AvatarConditions,
     AvatarPrompt,
@@ -19,6 +18,8 @@ from hunyuan_av.hunyuan.avatar.conditions import (
     Character,
     Features,
     Motion,
+    Opening,
+    Speaker,
     Voice,
 )
 from hunyuan_av.hunyuan.avatar.ring import Window, windows
@@ -190,6 +191,16 @@ class FreshFeatures(Features):
     velocity: Tensor
 
 
+class StubSpeaker(Speaker):
+    """Windows hear the mean sound of each latent frame, inside the mask as it is."""
+
+    def at(self, latents: Tensor, heard: Tensor) -> Voice:
+        still = self.keys_values.shape[3] == 1
+        sound = self.keys_values[:, 0, 0, torch.zeros_like(heard) if still else heard].mean((2, 3, 4))
+        mask = self.weights if self.weights.shape[2] == 1 else self.weights[:, :, latents]
+        return Voice(keys_values=sound, places=self.places, weights=mask)
+
+
 class Stub:
     """The goldens' velocity in closed form; the sidecar has the formula."""
 
@@ -212,16 +223,23 @@ class Stub:
             reference=0.3 * scene.reference,
         )
 
-    def listen(self, characters: Sequence[Character], dtype: torch.dtype) -> tuple[Voice, ...]:
-        """The mean sound of each latent frame, and the mask as it is."""
+    def listen(self, characters: Sequence[Character], like: Tensor) -> tuple[Speaker, ...]:
+        """The mean sound of each video frame, and the mask as it is."""
         return tuple(
-            Voice(
-                keys_values=by_latent(character.audio.flatten(2).mean(2)[..., None, None]).mean((2, 3)),
+            StubSpeaker(
+                keys_values=character.audio.flatten(2).mean(2)[:, None, None, :, None, None],
                 places=torch.empty(len(character.audio), 0),
                 weights=character.mask,
+                frame_tokens=0,
             )
             for character in characters
         )
+
+    def open(self, x: Tensor, t: Tensor, conditions: AvatarConditions) -> Opening:
+        return Opening(image=x, text=x, frames=x.shape[2])
+
+    def speak(self, opening: Opening, t: Tensor, conditions: AvatarConditions) -> "FreshFeatures":
+        return self.features(opening.image, t, conditions)
 
     def features(self, x: Tensor, t: Tensor, conditions: AvatarConditions) -> FreshFeatures:
         (voice,) = conditions.voices

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..layers.attention import Attention
 from .conditions import Voice
 from .config import PATCH
-from .timing import FRAMES_PER_LATENT
+from .ring import heard_frames
 
 EPS = 1e-5  # as trained: larger than in the rest of the transformer
 
@@ -52,14 +52,12 @@ class AudioProjector(nn.Module):
 
 
 def by_latent(tokens: Tensor) -> Tensor:
-    """Tokens of video frames, gathered in the latent frame that holds them.
-
-    As trained: the first latent frame hears its one video frame four times.
+    """Tokens of video frames, gathered in the latent frame that hears them.
 
     tokens: (b, 4 f - 3, n, hidden). Returns (b, f, 4 n, hidden).
     """
-    first = tokens[:, :1].expand(-1, FRAMES_PER_LATENT - 1, -1, -1)
-    return rearrange(torch.cat([first, tokens], dim=1), "b (f k) n c -> b f (k n) c", k=FRAMES_PER_LATENT)
+    heard = heard_frames(torch.arange(tokens.shape[1], device=tokens.device))
+    return tokens[:, heard].flatten(2, 3)
 
 
 class CrossAdapter(nn.Module):
@@ -116,11 +114,17 @@ def tokens_inside(mask: Tensor) -> tuple[Tensor, Tensor]:
     mask: (b, f, n). Returns two tensors (b, f, as many as the fullest frame has): positions among the image
         tokens, where the reference's n stand before the video's, and values.
     """
+    places, weights = inside(mask)
+    frame_starts = torch.arange(1, mask.shape[1] + 1, device=mask.device) * mask.shape[2]
+    return places + frame_starts[:, None], weights
+
+
+def inside(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """`tokens_inside`, positions counted from each frame's own first token."""
     outside = mask == 0
     count = int((~outside).sum(-1).max())
     places = outside.to(torch.uint8).argsort(dim=-1, stable=True)[..., :count]
-    frame_starts = torch.arange(1, mask.shape[1] + 1, device=mask.device) * mask.shape[2]
-    return places + frame_starts[:, None], mask.gather(-1, places)
+    return places, mask.gather(-1, places)
 
 
 def hear(image: Tensor, voices: Sequence[Voice], adapter: CrossAdapter, index: int) -> Tensor:
@@ -133,6 +137,8 @@ def hear(image: Tensor, voices: Sequence[Voice], adapter: CrossAdapter, index: i
     row_starts = torch.arange(rows, device=image.device)[:, None, None] * length
     result = tokens
     for voice in voices:
+        if not voice.places.numel():
+            continue
         places = voice.places + row_starts
         heard = adapter(tokens[places], voice.keys_values[:, index]) * voice.weights[..., None].to(image)
         result = result.index_add(0, places.flatten(), heard.flatten(0, 2))

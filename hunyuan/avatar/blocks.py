@@ -6,19 +6,23 @@ all tokens alike. Image tokens are those of the reference, then those of the vid
 Axes: b batch, n tokens, d channels per head.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..layers.attention import Attention
-from ..layers.mlp import MLP
+from ..layers.mlp import MLP, gelu_tanh
 from ..layers.modulation import Modulation, modulate
 from ..layers.norm import HeadNorm
 from ..layers.rope import rotate
 from .config import AvatarConfig
 
 EPS = 1e-6  # layer and head norms
+CHUNK = 8_192  # tokens that pass a feed-forward at a time: enough to fill a GPU
 
 
 class DoubleBlock(nn.Module):
@@ -47,26 +51,29 @@ class DoubleBlock(nn.Module):
         self.txt_attn_proj = operations.Linear(size, size, **build)
         self.txt_mlp = MLP(size, config.mlp_size, **layers)
 
-    def forward(self, image: Tensor, text: Tensor, vec: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, text: Tensor, vec: Tensor, table: Tensor, *, attention: Attention | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Both streams after this block.
 
         image: (b, n, hidden). text: (b, m, hidden). vec: (b, 1, hidden), the modulation vector after SiLU.
-        table: rotary table of the image tokens.
+        table: rotary table of the image tokens. attention: in the place of the block's own, for this call.
         """
+        attend = attention or self.attention
         image_shift, image_scale, image_gate, *image_rest = self.img_mod(vec)
         text_shift, text_scale, text_gate, *text_rest = self.txt_mod(vec)
 
         q, k, v = split_heads(
             self.img_attn_qkv(modulate(image, image_shift, image_scale, eps=EPS)), self.heads
         )
-        q, k = rotate(self.img_attn_q_norm(q), table), rotate(self.img_attn_k_norm(k), table)
+        q, k = placed(q, self.img_attn_q_norm, table), placed(k, self.img_attn_k_norm, table)
         text_q, text_k, text_v = split_heads(
             self.txt_attn_qkv(modulate(text, text_shift, text_scale, eps=EPS)), self.heads
         )
         text_q, text_k = self.txt_attn_q_norm(text_q), self.txt_attn_k_norm(text_k)
 
         attended = join_heads(
-            self.attention(
+            attend(
                 torch.cat([q, text_q], dim=2), torch.cat([k, text_k], dim=2), torch.cat([v, text_v], dim=2)
             )
         )
@@ -78,7 +85,7 @@ class DoubleBlock(nn.Module):
 
 def _feed_forward(x: Tensor, modulation: list[Tensor], mlp: nn.Module) -> Tensor:
     shift, scale, gate = modulation
-    return x + gate * mlp(modulate(x, shift, scale, eps=EPS))
+    return in_chunks(lambda part: part + gate * mlp(modulate(part, shift, scale, eps=EPS)), x)
 
 
 class SingleBlock(nn.Module):
@@ -99,14 +106,23 @@ class SingleBlock(nn.Module):
         self.q_norm = HeadNorm(config.head_size, EPS, **build)
         self.k_norm = HeadNorm(config.head_size, EPS, **build)
 
-    def forward(self, x: Tensor, vec: Tensor, table: Tensor) -> Tensor:
-        """x: (b, n, hidden). vec: (b, 1, hidden), after SiLU. table: of the image tokens, which lead."""
+    def forward(self, x: Tensor, vec: Tensor, table: Tensor, *, attention: Attention | None = None) -> Tensor:
+        """x: (b, n, hidden). vec: (b, 1, hidden), after SiLU. table: of the image tokens, which lead.
+
+        attention: in the place of the block's own, for this call.
+        """
+        attend = attention or self.attention
         shift, scale, gate = self.modulation(vec)
-        qkv, hidden = self.linear1(modulate(x, shift, scale, eps=EPS)).split(self.parts, dim=-1)
+        qkv, hidden = in_chunks(lambda part: self.linear1(modulate(part, shift, scale, eps=EPS)), x).split(
+            self.parts, dim=-1
+        )
         q, k, v = split_heads(qkv, self.heads)
-        q, k = rotate_image(self.q_norm(q), table), rotate_image(self.k_norm(k), table)
-        attended = join_heads(self.attention(q, k, v))
-        return x + gate * self.linear2(torch.cat([attended, F.gelu(hidden, approximate="tanh")], dim=-1))
+        q, k = placed(q, self.q_norm, table), placed(k, self.k_norm, table)
+        attended = join_heads(attend(q, k, v))
+        return in_chunks(partial(self._join, gate), x, attended, hidden)
+
+    def _join(self, gate: Tensor, x: Tensor, attended: Tensor, hidden: Tensor) -> Tensor:
+        return x + gate * self.linear2(torch.cat([attended, gelu_tanh(hidden)], dim=-1))
 
 
 class FinalLayer(nn.Module):
@@ -125,12 +141,51 @@ class FinalLayer(nn.Module):
         return self.linear(modulate(x, shift, scale, eps=EPS))
 
 
+def in_chunks(function: Callable[..., Tensor], *streams: Tensor) -> Tensor:
+    """A function of each token by itself, of `CHUNK` tokens at a time: what it needs in between stays small.
+
+    streams: (b, n, channels) each.
+    """
+    tokens = streams[0].shape[1]
+    if tokens <= CHUNK:
+        return function(*streams)
+    parts = zip(*(stream.split(CHUNK, dim=1) for stream in streams), strict=True)
+    first = function(*next(parts))
+    result = first.new_empty(first.shape[0], tokens, first.shape[2])
+    result[:, :CHUNK] = first
+    for start, part in zip(range(CHUNK, tokens, CHUNK), parts, strict=True):
+        result[:, start : start + CHUNK] = function(*part)
+    return result
+
+
+class RunBlock(Protocol):
+    """Calls a block with its inputs; a host may put other code in its place, or before and after it."""
+
+    def __call__(self, kind: str, number: int, block: nn.Module, *inputs: Any) -> Any: ...
+
+
+def run_block(kind: str, number: int, block: nn.Module, *inputs: Any) -> Any:
+    """kind: "double" or "single". number: among the blocks of its kind."""
+    return block(*inputs)
+
+
 def split_heads(qkv: Tensor, heads: int) -> Tensor:
     return rearrange(qkv, "b n (three heads d) -> three b heads n d", three=3, heads=heads)
 
 
 def join_heads(x: Tensor) -> Tensor:
     return rearrange(x, "b heads n d -> b n (heads d)")
+
+
+def placed(x: Tensor, norm: nn.Module, table: Tensor) -> Tensor:
+    """Queries or keys, normed and turned; one head at a time where there are many tokens, since both are done
+    in float32.
+
+    x: (b, heads, n, d). table: as in `rotate_image`.
+    """
+    if x.shape[2] <= CHUNK:
+        return rotate_image(norm(x), table)
+    return torch.cat([rotate_image(norm(head), table) for head in x.split(1, dim=1)], dim=1)
 
 
 def rotate_image(x: Tensor, table: Tensor) -> Tensor:

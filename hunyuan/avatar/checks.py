@@ -48,7 +48,7 @@ def _check_latents(what: str, latents: Tensor, config: AvatarConfig) -> None:
         )
 
 
-def check_characters(characters: Sequence[Character], config: AvatarConfig) -> None:
+def check_speech(characters: Sequence[Character], config: AvatarConfig) -> None:
     features = (AUDIO_WINDOW, AUDIO_STATES, config.audio_size)
     for character in characters:
         audio, mask = character.audio, character.mask
@@ -57,11 +57,22 @@ def check_characters(characters: Sequence[Character], config: AvatarConfig) -> N
                 f"Speech features are {tuple(audio.shape)}, this transformer needs (batch, frames,"
                 f" {', '.join(map(str, features))}). Use the speech encoder that belongs to it."
             )
-        frames = latent_frames(audio.shape[1])
-        if mask.ndim != 5 or mask.shape[2] not in (1, frames):
+        if mask.ndim != 5:
             raise ValueError(
-                f"A character's mask is {tuple(mask.shape)}, its speech lasts {frames} latent frames:"
-                f" give a mask (batch, 1, 1 or {frames}, height, width) at latent resolution."
+                f"A character's mask is {tuple(mask.shape)}: give (batch, 1, 1 or frames, height, width) at"
+                " latent resolution."
+            )
+
+
+def check_characters(characters: Sequence[Character], config: AvatarConfig) -> None:
+    """As `check_speech`, for speech that lasts one window."""
+    check_speech(characters, config)
+    for character in characters:
+        frames = latent_frames(character.audio.shape[1])
+        if character.mask.shape[2] not in (1, frames):
+            raise ValueError(
+                f"A character's mask is {tuple(character.mask.shape)}, its speech lasts {frames} latent"
+                f" frames: give a mask (batch, 1, 1 or {frames}, height, width) at latent resolution."
             )
 
 

@@ -88,7 +88,7 @@ class Character:
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """A character's speech as the adapters hear it, and the tokens that hear it.
+    """A character's speech as the adapters hear it in a window, and the tokens that hear it.
 
     keys_values: (b, adapters, 2, f, n, adapter size).
     places:      (b, f, n), positions of the tokens among the image tokens, which the reference leads.
@@ -98,6 +98,61 @@ class Voice:
     keys_values: Tensor
     places: Tensor
     weights: Tensor
+
+    def like(self, tensor: Tensor) -> "Voice":
+        """On the device of a tensor, and speech in its dtype."""
+        return Voice(
+            keys_values=self.keys_values.to(tensor),
+            places=self.places.to(tensor.device),
+            weights=self.weights.to(tensor.device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speaker:
+    """A character for the whole of a video, as the adapters hear it: windows take their parts of it.
+
+    keys_values:  (b, adapters, 2, video frames, n, adapter size), or one video frame for all alike.
+    places:       (b, latents, n), positions of the tokens in their frame, or one latent for all alike.
+    weights:      as many, float32, the mask at these tokens; frames with fewer tokens end in zeros.
+    frame_tokens: tokens of a frame.
+    """
+
+    keys_values: Tensor
+    places: Tensor
+    weights: Tensor
+    frame_tokens: int
+
+    def at(self, latents: Tensor, heard: Tensor) -> Voice:
+        """What a window hears.
+
+        latents: (f,), its places among the latents. heard: (f, 4), the video frames that each of them hears.
+        """
+        still = self.keys_values.shape[3] == 1
+        heard = (torch.zeros_like(heard) if still else heard).to(self.keys_values.device)
+        places, weights = (
+            x.expand(-1, len(latents), -1) if x.shape[1] == 1 else x[:, latents.to(x.device)]
+            for x in (self.places, self.weights)
+        )
+        # Elsewhere the mask may be larger: what no frame of this window needs is left out.
+        count = int((weights != 0).sum(-1).max())
+        starts = torch.arange(1, len(latents) + 1, device=places.device) * self.frame_tokens
+        return Voice(
+            keys_values=self.keys_values[:, :, :, heard].flatten(4, 5),
+            places=(places + starts[:, None])[..., :count],
+            weights=weights[..., :count],
+        )
+
+
+@dataclass(frozen=True)
+class RotaryTable:
+    """The rotary table of a window's image tokens, the same for all rows.
+
+    values: (2, n, head size / 2), float32. frames: of the window.
+    """
+
+    values: Tensor
+    frames: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +166,7 @@ class AvatarConditions:
     vector:       (b, hidden), motion, frame rate and pooled prompt: the part of the modulation without time.
     prefix:       (b, rows, columns, hidden), the reference as a frame of its own.
     reference:    (b, f or 1, rows, columns, hidden), the reference as it is added to every frame.
+    table:        of a whole window; None where every call makes its own.
     voices:       one for each character whose mask is not empty.
     emotion:      (b, n, hidden), tokens of the emotion image, if there is one.
     emotion_strength, reference_shift: as in the scene.
@@ -123,6 +179,7 @@ class AvatarConditions:
     vector: Tensor
     prefix: Tensor
     reference: Tensor
+    table: RotaryTable | None = None
     voices: tuple[Voice, ...] = ()
     emotion: Tensor | None = None
     emotion_strength: float = 1.0
@@ -141,9 +198,20 @@ class AvatarConditions:
         voices = (replace(voice, weights=voice.weights * strength) for voice in self.voices)
         return replace(self, voices=tuple(voices))
 
+    def hearing(
+        self, speakers: Sequence[Speaker], latents: Tensor, heard: Tensor, like: Tensor
+    ) -> "AvatarConditions":
+        """The same in a window where these speak; arguments as in `Speaker.at` and `Voice.like`."""
+        voices = (speaker.at(latents, heard).like(like) for speaker in speakers)
+        return replace(self, voices=tuple(voices))
+
     def expand(self, rows: int) -> "AvatarConditions":
         """The same single row for `rows` samples, without copying."""
         return _merge(lambda tensors: tensors[0].expand(rows, *tensors[0].shape[1:]), [self])
+
+    def part(self, number: int, rows: int) -> "AvatarConditions":
+        """Of consecutive parts of so many rows, the one of that number."""
+        return _merge(lambda tensors: tensors[0][number * rows : (number + 1) * rows], [self])
 
     def stacks_with(self, other: "AvatarConditions") -> bool:
         """Whether both fit into one batch: prompts of unequal length do not."""
@@ -153,6 +221,25 @@ class AvatarConditions:
     def stack(parts: Sequence["AvatarConditions"]) -> "AvatarConditions":
         """The rows of all parts, in order."""
         return _merge(torch.cat, parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """The tokens after the blocks in which nobody is heard yet: the same however loud or silent a window is.
+
+    image: (b, n, hidden), reference and video. text: (b, m, hidden). frames: of the video.
+    """
+
+    image: Tensor
+    text: Tensor
+    frames: int
+
+    def repeat(self, times: int) -> "Opening":
+        """All rows so many times, one after the other."""
+        if times == 1:
+            return self
+        image, text = (torch.cat([x] * times) for x in (self.image, self.text))
+        return Opening(image=image, text=text, frames=self.frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +281,8 @@ def _merge(function: Callable[[list[Tensor]], Tensor], parts: Sequence[Any]) -> 
     first = parts[0]
     if isinstance(first, Tensor):
         return function(list(parts))
+    if isinstance(first, RotaryTable):
+        return first
     if isinstance(first, tuple):
         return tuple(_merge(function, items) for items in zip(*parts, strict=True))
     if is_dataclass(first) and not isinstance(first, type):

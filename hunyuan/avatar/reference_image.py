@@ -4,12 +4,14 @@ Axes: h w height and width. Images are (h, w, 3) uint8 RGB.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .video_vae import VideoVAE
+if TYPE_CHECKING:
+    from .video_vae import VideoVAE
 
 MULTIPLE = 64  # pixels: both sides are multiples of it
 DEFAULT_SIZE = 704  # short side, in pixels
@@ -67,7 +69,7 @@ def llava_pixels(image: np.ndarray) -> Tensor:
     return ((pixels - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)).permute(2, 0, 1)[None]
 
 
-def reference_latents(vae: VideoVAE, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+def reference_latents(vae: "VideoVAE", pixels: Tensor, noise: Tensor | None = None) -> Tensor:
     """The portrait's latents, scaled for the sampler: one frame, which all frames of the video share.
 
     The released program encodes the portrait repeated to 129 frames and draws from the posterior. Frames that

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .timing import FRAMES_PER_LATENT, WINDOW_FRAMES, WINDOW_LATENTS
 
-SHIFT = 10  # latents by which the windows move from one step to the next
+SHIFT = 10  # latents by which the windows move from one step to the next, as released; in the paper 3 to 7
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,35 @@ class Window:
         first = FRAMES_PER_LATENT * self.start
         return (first + torch.arange(WINDOW_FRAMES)) % (FRAMES_PER_LATENT * self.ring_latents)
 
+    @property
+    def heard(self) -> Tensor:
+        """Indexes of the audio frames that each of its latents hears, (33, 4)."""
+        return heard_frames(self.audio_frames)
 
-def windows(ring_latents: int, step: int, shift: int = SHIFT) -> list[Window]:
-    """The windows of a step: end to end around the ring, the last one reaching over the first.
 
-    Raises: ValueError if the ring is shorter than a window.
+def windows(ring_latents: int, step: int, shift: int = SHIFT, overlap: int = 0) -> list[Window]:
+    """The windows of a step: around the ring, the last one reaching over the first.
+
+    overlap: latents that each window shares with the next; as released, none.
+    Raises:  ValueError if the ring is shorter than a window, or nothing new would be left for a window.
     """
     if ring_latents < WINDOW_LATENTS:
         raise ValueError(f"A ring of {ring_latents} latents is shorter than a window of {WINDOW_LATENTS}.")
-    # One window that is the whole ring never moves.
-    offset = shift * step % WINDOW_LATENTS if ring_latents > WINDOW_LATENTS else 0
-    return [
-        Window((start - offset) % ring_latents, ring_latents)
-        for start in range(0, ring_latents, WINDOW_LATENTS)
-    ]
+    if not 0 <= overlap < WINDOW_LATENTS:
+        raise ValueError(f"Windows of {WINDOW_LATENTS} latents overlap by less than that, not by {overlap}.")
+    if ring_latents == WINDOW_LATENTS:  # one window that is the whole ring never moves
+        return [Window(0, ring_latents)]
+    stride = WINDOW_LATENTS - overlap
+    offset = shift * step % stride
+    return [Window((start - offset) % ring_latents, ring_latents) for start in range(0, ring_latents, stride)]
+
+
+def heard_frames(frames: Tensor) -> Tensor:
+    """The video frames that each latent of a window hears.
+
+    As trained: the window's first latent hears its one video frame four times.
+
+    frames: (4 f - 3,), the window's video frames. Returns (f, 4).
+    """
+    first = frames[:1].expand(FRAMES_PER_LATENT - 1)
+    return torch.cat([first, frames]).unflatten(0, (-1, FRAMES_PER_LATENT))

@@ -32,8 +32,8 @@ class AvatarTiming:
     """Every length that follows from the number of video frames that the speech lasts.
 
     limit: frames of speech that are heard; None for all of them, PUBLISHED_FRAMES as released.
-    fit:   whether the ring is just what is decoded; as released it is up to 31 latents longer, which can cost
-        a window in every step.
+    fit:   whether only what the speech needs is decoded, and the ring is just that, at least one window; as
+        released both are longer, which can cost a window in every step.
     """
 
     audio_frames: int
@@ -55,26 +55,30 @@ class AvatarTiming:
 
     @property
     def padded_frames(self) -> int:
-        """Audio frames after silence: up to a window, or a short tail."""
+        """Audio frames after silence: up to a window, or a short tail; when fitted, none is added."""
+        if self.fit:
+            return self.used_frames
         return WINDOW_FRAMES if self.used_frames <= WINDOW_FRAMES else self.used_frames + TAIL_FRAMES
 
     @property
     def latents(self) -> int:
         """Latents that are decoded."""
+        if self.fit:
+            return (self.used_frames + 2 * (FRAMES_PER_LATENT - 1)) // FRAMES_PER_LATENT
         return self.padded_frames // FRAMES_PER_LATENT + 1
 
     @property
     def noise_latents(self) -> int:
         """Latents of noise that are drawn; the ring is the first of them."""
         if self.fit:
-            return self.latents
+            return max(self.latents, WINDOW_LATENTS)
         # As released: one window's worth of speech draws 65 latents and uses the first 33.
         step = WINDOW_LATENTS - 1
         return (self.padded_frames // (step * FRAMES_PER_LATENT) + 1) * step + 1
 
     @property
     def ring_latents(self) -> int:
-        """Latents that are denoised: one window, or the released ring, longer than what is decoded."""
+        """Latents that are denoised: one window, or a ring that may be longer than what is decoded."""
         return self.latents if self.latents == WINDOW_LATENTS else self.noise_latents
 
     @property

@@ -74,22 +74,27 @@ class VideoVAE(nn.Module):
         self._check_latents(latents)
         return self._video(latents)
 
-    def decode_tiles(self, latents: Tensor) -> Iterator[Tensor]:
-        """`decode` in the memory of one tile, as released: consecutive pieces of the video."""
+    def decode_tiles(self, latents: Tensor, device: torch.device | str | None = None) -> Iterator[Tensor]:
+        """`decode` in the memory of one tile, as released: consecutive pieces of the video.
+
+        device: where tiles are decoded, if all the latents lie elsewhere.
+        """
         self._check_latents(latents)
         config = self.config
         space = Tile(config.tile_latents, config.tile_size)
         time = Tile(config.tile_latent_frames, config.tile_frames)
-        network = partial(tiled_in_space, self._video, tile=space)
-        return tiled_in_time(network, latents, time)
+        return tiled_in_time(lambda x: tiled_in_space(self._video, x.to(device=device), space), latents, time)
 
     def decode_tiled(self, latents: Tensor) -> Tensor:
         """All of `decode_tiles` in one tensor."""
         return torch.cat(list(self.decode_tiles(latents)), dim=2)
 
-    def decode_frames(self, latents: Tensor) -> Iterator[Tensor]:
-        """A sampler's latents as pictures: consecutive pieces (b, t, h, w, 3), float32 RGB in [0, 1]."""
-        for video in self.decode_tiles(latents / self.config.scaling_factor):
+    def decode_frames(self, latents: Tensor, device: torch.device | str | None = None) -> Iterator[Tensor]:
+        """A sampler's latents as pictures: consecutive pieces (b, t, h, w, 3), float32 RGB in [0, 1].
+
+        device: as in `decode_tiles`.
+        """
+        for video in self.decode_tiles(latents / self.config.scaling_factor, device):
             yield rearrange(video.float() / 2 + 0.5, "b c t h w -> b t h w c").clamp(0, 1)
 
     def _moments(self, video: Tensor) -> Tensor:

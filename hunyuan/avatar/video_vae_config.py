@@ -53,6 +53,14 @@ class VideoVAEConfig:
     def tile_latent_frames(self) -> int:
         return self.tile_frames // TIME_RATIO
 
+    @property
+    def tile_numbers(self) -> int:
+        """Numbers that are alive at once while a tile is decoded, with room for convolutions to work.
+
+        By count over all that is allocated, 7.4 tensors of the size of the last layer's input are at most.
+        """
+        return 10 * self.channels[0] * (self.tile_frames + 1) * self.tile_size**2
+
     @classmethod
     def from_shapes(
         cls, shapes: Mapping[str, Sequence[int]], settings: Mapping[str, Any] | None = None

@@ -105,14 +105,17 @@ class JointBlock(nn.Module):
         *,
         audio_only: bool,
         attention: Attention | None = None,
+        reading: Attention | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Both streams after this block; with `audio_only` the visual one ends here and None stands for it.
 
         audio: (b, n, hidden). visual: (b, m, hidden). text_kv: (b, 2, text tokens, hidden).
         time:  (b, 1, hidden), the time vector after SiLU, in the compute dtype.
-        attention: in the place of the block's own, for this call alone.
+        attention, reading: in the place of the block's own, for this call alone: among the tokens, and to the
+        prompt.
         """
         attend = attention or self.attention
+        read = reading or attend
         audio_shift, audio_scale, audio_gate, *audio_rest = self.audio_mod(time)
         visual_shift, visual_scale, visual_gate, *visual_rest = self.v_cond_mod(time)
         audio_in = modulate(audio, audio_shift, audio_scale, eps=JOINT_EPS)
@@ -121,7 +124,7 @@ class JointBlock(nn.Module):
         visual_out, audio_out = self._joint_attention(audio_in, visual_in, positions, audio_only, attend)
         audio = audio + audio_gate * self.audio_self_proj(audio_out)
         audio = self._read_prompt(
-            audio, audio_rest[:3], text_kv, positions.audio, attend,
+            audio, audio_rest[:3], text_kv, positions.audio, read,
             self.audio_cross_q, self.audio_cross_q_norm, self.audio_cross_proj,
         )  # fmt: skip
         audio = _feed_forward(audio, audio_rest[3:], self.audio_mlp)
@@ -130,7 +133,7 @@ class JointBlock(nn.Module):
 
         visual = visual + visual_gate * self.v_cond_self_proj(visual_out)
         visual = self._read_prompt(
-            visual, visual_rest[:3], text_kv, positions.visual, attend,
+            visual, visual_rest[:3], text_kv, positions.visual, read,
             self.v_cond_cross_q, self.v_cond_cross_q_norm, self.v_cond_cross_proj,
         )  # fmt: skip
         return audio, _feed_forward(visual, visual_rest[3:], self.v_cond_mlp)

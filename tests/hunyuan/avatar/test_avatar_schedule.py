@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.hunyuan.avatar.schedule import published_schedule, scaled_schedule
+from pack.hunyuan.avatar.schedule import STEP_CACHES, make_schedule, published_schedule, scaled_schedule
 
 PUBLISHED_FULL = {*range(16), 20, 25, 30, 35, 40, *range(41, 50)}
 
@@ -32,3 +32,32 @@ def test_a_scaled_schedule_begins_and_ends_with_full_steps(steps):
     assert not schedule[-1].cached
     assert abs(sum(step.negative for step in schedule) - steps / 5) < 1
     assert not any(step.cached for step in scaled_schedule(steps, cfg=7.5, cache=False))
+
+
+@pytest.mark.parametrize("steps", [10, 25, 30, 50])
+def test_a_scaled_cache_leaves_no_old_features_at_the_end(steps):
+    """The last fifth of the steps is computed in full, as the released schedule does at 50."""
+    cached = {i for i, step in enumerate(scaled_schedule(steps, cfg=7.5)) if step.cached}
+    assert cached
+    assert max(cached) < steps * 41 / 50
+    assert not any(step.cached for step in published_schedule(steps, cfg=7.5)[:16])
+
+
+@pytest.mark.parametrize(("steps", "stale"), [(10, []), (25, [21, 22, 23, 24]), (30, [26, 27, 28, 29])])
+def test_the_released_cache_ends_on_old_features_where_it_was_not_made_for(steps, stale):
+    schedule = published_schedule(steps, cfg=7.5)
+    assert [i for i in range(steps - 4, steps) if schedule[i].cached] == stale
+
+
+@pytest.mark.parametrize("schedule", ["scaled", "published"])
+def test_guidance_and_cache_are_chosen_apart(schedule):
+    plans = {
+        cache: make_schedule(20, cfg=7.5, schedule=schedule, step_cache=cache, mask_strength=0.5)
+        for cache in STEP_CACHES
+    }
+    guided = [[(s.guidance, s.negative, s.voice_strength) for s in plan] for plan in plans.values()]
+    assert all(each == guided[0] for each in guided)
+    assert guided[0][0][2] == pytest.approx(0.3)
+    assert sum(step.negative for step in plans["off"]) == (4 if schedule == "scaled" else 10)
+    counts = {cache: sum(step.cached for step in plan) for cache, plan in plans.items()}
+    assert counts == {"scaled": 9, "published": 4, "error-driven": 0, "off": 0}

@@ -35,14 +35,18 @@ def test_every_frame_of_the_speech_gets_a_video_frame(frames):
 
 
 @given(st.integers(1, 5000))
-def test_a_fitted_ring_needs_no_more_windows(frames):
+def test_a_fitted_ring_is_what_the_speech_needs_and_at_least_a_window(frames):
     fitted, released = AvatarTiming(frames, fit=True), AvatarTiming(frames)
-    assert fitted.latents == released.latents == fitted.ring_latents == fitted.noise_latents
-    assert fitted.windows <= released.windows
+    assert fitted.latents == -(-(frames + 3) // 4)
+    assert fitted.ring_latents == fitted.noise_latents == max(fitted.latents, 33)
+    assert fitted.windows == -(-fitted.ring_latents // 33) <= released.windows
+    assert 0 <= fitted.decoded_frames - frames < 4
+    assert fitted.kept_frames == frames
 
 
 def test_a_fitted_ring_saves_windows():
     assert [AvatarTiming(frames, fit=True).windows for frames in (129, 130, 251, 379)] == [1, 2, 2, 3]
+    assert [AvatarTiming(frames).windows for frames in (129, 130, 251, 379)] == [1, 2, 3, 4]
 
 
 def test_speech_beyond_the_limit_makes_no_video():

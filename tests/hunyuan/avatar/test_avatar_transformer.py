@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pack.hunyuan.avatar import blocks
 from pack.hunyuan.avatar.conditions import AvatarConditions, Features, Motion
 from pack.hunyuan.avatar.transformer import AvatarTransformer, image_positions
 from pack.hunyuan.layers.attention import attention
@@ -275,3 +276,27 @@ def test_windows_of_another_size_are_named(transformer, conditions, inputs):
         transformer(inputs.latents()[..., :4], T, conditions)
     with pytest.raises(ValueError, match=r"2 latent frames do not fit speech of \[3\]"):
         transformer(inputs.latents(frames=2), T, conditions)
+
+
+def test_many_tokens_pass_in_chunks_and_nothing_changes(transformer, conditions, inputs, monkeypatch):
+    x = inputs.latents()
+    whole = transformer(x, T, conditions)
+    rows = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _m, given: rows.append(given[0].shape[1]))
+        for layer in (transformer.double_blocks[0].img_mlp.fc1, transformer.single_blocks[0].linear2)
+    ]
+    monkeypatch.setattr(blocks, "CHUNK", 5)
+    chunked = transformer(x, T, conditions)
+    for hook in hooks:
+        hook.remove()
+    torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=1e-5)
+    assert max(rows) == 5
+
+
+def test_gradients_pass_chunks(transformer, conditions, inputs, monkeypatch):
+    monkeypatch.setattr(blocks, "CHUNK", 5)
+    x = inputs.latents().requires_grad_()
+    transformer(x, T, conditions).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().max() > 0

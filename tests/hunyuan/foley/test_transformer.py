@@ -43,6 +43,29 @@ def test_what_is_dropped_cannot_be_seen(transformer, features):
     assert not torch.equal(kept.sync, transformer.prepare(text, visual, -sync, {"visual"}).sync)
 
 
+def test_the_prompt_may_be_read_by_another_attention_than_the_tokens_see_each_other_with(
+    transformer, features, latents
+):
+    lengths = {"tokens": set(), "prompt": set()}
+
+    def noting(name):
+        def attend(q, k, v, mask=None):
+            lengths[name].add(k.shape[2])
+            return attention(q, k, v, mask)
+
+        return attend
+
+    def run(kind, number, block, *inputs, **options):
+        if kind == "joint":
+            options |= {"attention": noting("tokens"), "reading": noting("prompt")}
+        return block(*inputs, **options)
+
+    conditions = transformer.prepare(*features(text=5, visual=8))
+    given = latents(length=50), torch.tensor([300.0]), conditions
+    assert torch.equal(transformer(*given, run=run), transformer(*given))
+    assert lengths == {"tokens": {58}, "prompt": {5}}
+
+
 def test_the_visual_stream_ends_in_the_last_joint_block(transformer, features, latents):
     calls = []
     hooks = [
