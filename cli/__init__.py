@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import batch_command, desync_command, foley_command
+from . import avatar_command, batch_command, desync_command, foley_command
 from .mistakes import MISTAKES, sentence
 
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     foley_command.add_parser(commands)
+    avatar_command.add_parser(commands)
     batch_command.add_parser(commands)
     desync_command.add_parser(commands)
 

@@ -3,13 +3,14 @@
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..hunyuan.media.files import digest
-from .foley_job import FoleyJob
+from .foley_job import AUTO, FoleyJob
 
 SHARED = {
     "device",
@@ -24,11 +25,12 @@ READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("steps", "seed", "takes", "batch"), int),
     **dict.fromkeys(("cfg", "text_scale", "video_scale", "sync_scale", "shift"), float),
     **dict.fromkeys(("start", "seconds", "denoise", "fade", "gain", "duck", "loudness", "true_peak"), float),
-    "high_quality": lambda value: TRUTH[str(value).lower()],
+    "overlap": float,
+    **dict.fromkeys(("high_quality", "keep_job", "restart"), lambda value: TRUTH[str(value).lower()]),
     "guidance_interval": lambda value: pair(value),
     "regenerate": lambda value: pair(value),
 }
-PATHS = {"video", "out", "sound"}
+PATHS = {"video", "out", "sound", "job"}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -41,9 +43,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not UTF-8 text. Save the table as CSV in UTF-8.") from error
     if path.suffix.lower() == ".csv":
-        return [dict(row) for row in csv.DictReader(text.splitlines())]
+        return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
     if path.suffix.lower() == ".jsonl":
-        return [_json_row(path, i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return [_json_row(path, i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     raise ValueError(f"{path.name} is no table of jobs: it must be .csv or .jsonl.")
 
 
@@ -69,6 +71,8 @@ def job_of(row: Mapping[str, Any], folder: Path, **shared: Any) -> FoleyJob:
             raise ValueError(f"There is no column {name!r}. Columns are {', '.join(sorted(known))}.")
         if value not in (None, ""):
             settings[name] = folder / str(value) if name in PATHS else _cell(name, value)
+    if settings.get("shots", AUTO) != AUTO:
+        settings["shots"] = str(folder / settings["shots"])
     if "out" not in settings:
         raise ValueError("The column out is empty: it names the file to write.")
     return FoleyJob(**settings, **shared)
@@ -90,7 +94,7 @@ def _cell(name: str, value: Any) -> Any:
 class Ledger:
     """What is finished, one line each in a file beside the table.
 
-    A line holds the key of a job (its settings and its video's content) and the content of its files; a job
+    A line holds the key of a job (its settings and what its files hold) and the content of its files; a job
     is finished while both still hold. A line is appended once the files are in place: a kill loses one job.
     """
 
@@ -112,8 +116,10 @@ class Ledger:
             name: str(value.resolve() if isinstance(value, Path) else value)
             for name, value in dataclasses.asdict(job).items()
         }
-        for name in ("video", "sound"):
-            path = getattr(job, name)
+        contents = {"video": job.video, "sound": job.sound}
+        if job.shots not in (None, AUTO):
+            contents["shots"] = Path(job.shots)
+        for name, path in contents.items():
             settings[f"{name} content"] = digest(path) if path else ""
         settings["weights"] = self.weights
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> None:
     rows = batch.read_rows(options.table)
     placement = Placement.choose(options.device, options.dtype)
     models = FoleyModels.load(
-        options.weights, options.size, placement, vae_part="both", vae_dtype=options.vae_dtype
-    )
+        options.weights, options.size, placement,
+        vae_part="both", vae_dtype=options.vae_dtype, loras=options.lora,
+    )  # fmt: skip
     print(f"Weights: {models.origin}")
 
     ledger = batch.Ledger(options.table.with_suffix(options.table.suffix + ".done"), models.fingerprint)

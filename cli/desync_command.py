@@ -32,24 +32,33 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    device = Placement.choose(options.device).device
-    synchformer = load_synchformer(find_synchformer(options.weights or POCKET)).to(device)
+    score, start, end = desync_of(options.video, options.weights, options.device)
+    print(f"{options.video}: DeSync {score:.2f} s (start {start:+.1f} s, end {end:+.1f} s)")
+    if options.weights is None:
+        print("Measured with the untrained pocket weights: the figure means nothing yet.")
+
+
+def desync_of(
+    video: Path, weights: Path | None = None, device: str | None = None
+) -> tuple[float, float, float]:
+    """The DeSync score of a video, and the offsets at its start and its end, all in seconds.
+
+    weights: a folder with Synchformer, else the pocket one.
+    """
+    place = Placement.choose(device).device
+    synchformer = load_synchformer(find_synchformer(weights or POCKET)).to(place)
     if synchformer.vfeat_extractor is None:
         raise ValueError("This Synchformer file has no visual branch. Use the complete published file.")
 
-    info = probe(options.video)
+    info = probe(video)
     stream = SyncStream(synchformer.vfeat_extractor, None, float("inf"))
-    frames = read_frames(options.video)
+    frames = read_frames(video)
     for time, frame in progress(frames, round(info.duration * info.frame_rate), "Watching the video"):
         stream.see(time, frame)
-    waveform, sample_rate = read_audio(options.video)
+    waveform, sample_rate = read_audio(video)
     sound = resample(to_mono(waveform), sample_rate, SAMPLE_RATE)
 
     with torch.inference_mode():
-        offsets = synchformer.offsets(stream.finish().to(device), torch.as_tensor(sound).to(device))
+        offsets = synchformer.offsets(stream.finish().to(place), torch.as_tensor(sound).to(place))
     start, end = offsets[0].tolist()
-    print(
-        f"{options.video}: DeSync {desync_score(offsets)[0]:.2f} s (start {start:+.1f} s, end {end:+.1f} s)"
-    )
-    if options.weights is None:
-        print("Measured with the untrained pocket weights: the figure means nothing yet.")
+    return float(desync_score(offsets)[0]), start, end

@@ -1,7 +1,6 @@
 """One Foley job from files to files, without a graph: what `hunyuan_av foley` and `batch` run."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from ..host.foley_conditioning import NOTHING_SEEN
 from ..hunyuan.foley.features import FoleyFeatures, encode_video
 from ..hunyuan.foley.text_encoder import high_quality
 from ..hunyuan.foley.time_mask import time_mask
-from ..hunyuan.foley.timing import SAMPLE_RATE, FoleyTiming, check_length
+from ..hunyuan.foley.timing import SAMPLE_RATE, FoleyTiming
 from ..hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from ..hunyuan.media.audio import fit_length, resample, to_mono
 from ..hunyuan.media.container import VideoInfo, probe, read_frames
@@ -19,18 +18,19 @@ from ..hunyuan.media.files import read_audio, write_audio
 from ..hunyuan.media.mux import check_mux, mux
 from ..hunyuan.media.soundtrack import mix_tracks, normalise_loudness
 from ..hunyuan.sampling.denoise import denoise_from, draw_noise
-from ..hunyuan.sampling.guidance import GuidanceScales
 from ..hunyuan.sampling.schedule import flow_sigmas
 from ..hunyuan.sampling.solvers import SOLVERS
+from .foley_film import Progress, check_film, is_film, make_film, plan_of, scales_of
 from .foley_job import FoleyJob
 from .foley_models import FoleyModels
-
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 def make(job: FoleyJob, models: FoleyModels, progress: Progress) -> Iterator[str]:
     """Run the job; yields the path of each finished file. Nothing unfinished stands under a final name."""
     info = look(job)
+    if is_film(job, length(job, info)):
+        yield from make_film(job, plan_of(job, length(job, info), progress), models, progress)
+        return
     features = watch(job, info, models, progress) if info else None
 
     with torch.inference_mode():
@@ -47,10 +47,14 @@ def make(job: FoleyJob, models: FoleyModels, progress: Progress) -> Iterator[str
 
 def look(job: FoleyJob) -> VideoInfo | None:
     """What the job's video holds. Raises ValueError, before the work begins, for what could not end."""
-    if job.video is None:
+    info = probe(job.video) if job.video else None
+    if job.video and info and length(job, info) <= 0:
+        ends = f"{job.video.name} ends at {info.end_time:.2f} s"
+        raise ValueError(f"{ends}, before --start {job.start:g}. Choose an earlier start.")
+    if is_film(job, length(job, info)):
+        check_film(job, length(job, info))
+    if info is None or job.video is None:
         return None
-    info = probe(job.video)
-    check_length(length(job, info), "--start and --seconds")
     if job.track != "replace" and not info.has_audio:
         raise ValueError(f"{job.video.name} has no sound to {job.track}. Use --track replace.")
     if not job.is_sound:
@@ -58,8 +62,11 @@ def look(job: FoleyJob) -> VideoInfo | None:
     return info
 
 
-def length(job: FoleyJob, info: VideoInfo) -> float:
-    """Seconds of the video that are looked at."""
+def length(job: FoleyJob, info: VideoInfo | None) -> float:
+    """Seconds of the video that are looked at, or of sound from text alone."""
+    if info is None:
+        assert job.seconds is not None
+        return job.seconds
     rest = info.end_time - job.start
     return rest if job.seconds is None else min(job.seconds, rest)
 
@@ -78,11 +85,12 @@ def sounds(
     """The takes, (1, samples) each, made `batch` at a time from one draw of noise."""
     device = models.placement.device
     prompt, timing = guide(job, models, features)
-    scales = GuidanceScales(
-        text=job.cfg * job.text_scale, video=job.cfg * job.video_scale, sync=job.cfg * job.sync_scale
-    )
     velocity = GuidedVelocity(
-        models.transformer, prompt, scales, interval=job.guidance_interval, dtype=models.placement.dtype
+        models.transformer,
+        prompt,
+        scales_of(job),
+        interval=job.guidance_interval,
+        dtype=models.placement.dtype,
     )
     kept = starting_latents(job, models, timing)
     mask = None

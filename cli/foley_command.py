@@ -7,9 +7,13 @@ from pathlib import Path
 
 from ..host.standalone.memory import DTYPES
 from ..host.standalone.progress import progress
+from ..hunyuan.foley.config import XL
 from ..hunyuan.foley.velocity import ALWAYS
+from ..hunyuan.long_form.disk import bytes_needed, size
+from ..hunyuan.long_form.plan import JOINS, OVERLAP
 from ..hunyuan.sampling.solvers import SOLVERS
 from . import foley
+from .foley_film import is_film, plan_of
 from .foley_job import NEGATIVE_PROMPT, TRACKS, FoleyJob
 from .foley_models import FoleyModels
 
@@ -24,7 +28,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("--video", type=Path, help="the video; left out, sound is made from the prompt alone")
     parser.add_argument(
-        "--out", "--output", type=Path, required=True, dest="out",
+        "--out", "--output", type=Path, dest="out",
         help="the video with sound (.mp4, .mov, .mkv, .webm), or the sound alone (.wav, .flac)",
     )  # fmt: skip
     parser.add_argument("--start", type=float, default=0.0, help=f"seconds into the video {DEFAULT}")
@@ -33,13 +37,16 @@ def add_parser(commands) -> None:
     add_sampling_options(parser)
     add_sound_options(parser)
     add_track_options(parser)
+    add_film_options(parser)
     add_weights_options(parser)
     parser.set_defaults(run=run)
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is to be heard")
-    group.add_argument("--prompt", default="", help="in words")
+    group.add_argument(
+        "--prompt", default="", help="in words; it may change over time: '0:00 rain | 0:12 rain, thunder'"
+    )
     group.add_argument("--negative-prompt", default=NEGATIVE_PROMPT, help=f"what is not {DEFAULT}")
     group.add_argument(
         "--high-quality",
@@ -109,11 +116,42 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_film_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("more than 15 seconds, shots, and prompts that change")
+    group.add_argument(
+        "--shots", metavar="FILE|auto",
+        help="make each shot on its own: auto finds the cuts; a file holds a prompt for each shot in a line,"
+        ' or, in JSON, shots: [{"start": 0, "prompt": "rain"}, {"start": "1:04.2"}]',
+    )  # fmt: skip
+    group.add_argument(
+        "--plan", action="store_true", help="show the windows and the disk that is needed, and do nothing"
+    )
+    group.add_argument(
+        "--overlap", type=float, default=float(OVERLAP), metavar="SECONDS",
+        help=f"that the windows, one every 8 s, have in common; at most 2 {DEFAULT}",
+    )  # fmt: skip
+    group.add_argument(
+        "--join", choices=JOINS, default=JOINS[0],
+        help=f"blend the windows while they are made, or cross-fade their sounds {DEFAULT}",
+    )  # fmt: skip
+    group.add_argument(
+        "--job", type=Path, metavar="FOLDER",
+        help="where finished parts are kept until all is done: the same command goes on from there"
+        " (default: beside the output)",
+    )  # fmt: skip
+    group.add_argument("--keep-job", action="store_true", help="do not delete that folder in the end")
+    group.add_argument("--restart", action="store_true", help="throw away what another job left there")
+
+
 def add_weights_options(parser: argparse.ArgumentParser) -> None:
     """What a command asks about weights and the machine."""
     group = parser.add_argument_group("weights and machine")
     group.add_argument("--weights", type=Path, help="folder with the published weights (see the README)")
     group.add_argument("--size", choices=("xl", "xxl"), help="which transformer, if the folder holds both")
+    group.add_argument(
+        "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
+        help="a LoRA to add to the transformer, 1 being as trained; repeat it for more (default strength: 1)",
+    )  # fmt: skip
     group.add_argument(
         "--dtype", choices=tuple(DTYPES), help="of the transformer (default: bfloat16 on a GPU)"
     )
@@ -123,14 +161,40 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
 
 
+def job_of(options: argparse.Namespace) -> FoleyJob:
+    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(FoleyJob)}
+    if options.plan and options.out is None:
+        settings["out"] = Path("sound.wav")  # nothing is written
+    elif options.out is None:
+        raise ValueError("Nothing says where the result shall go: name a file with --out.")
+    return FoleyJob(**settings)
+
+
+def print_plan(job: FoleyJob, seconds: float) -> None:
+    """What a job would do, with the published networks."""
+    if not is_film(job, seconds):
+        print(f"{seconds:.2f} s: one generation, no windows.")
+        return
+    plan = plan_of(job, seconds)
+    for line in plan.table():
+        print(line)
+    needed = bytes_needed(
+        plan, steps=job.steps, takes=job.takes, channels=XL.latent_channels,
+        visual_size=XL.visual_size, sync_size=XL.sync_size,
+    )  # fmt: skip
+    print(f"{seconds:.2f} s: {len(plan.windows)} windows, at most {size(needed)} in {job.job_folder}")
+
+
 def run(options: argparse.Namespace) -> None:
     started = time.perf_counter()
-    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(FoleyJob)}
-    job = FoleyJob(**settings)
-    foley.look(job)  # before gigabytes are read
+    job = job_of(options)
+    info = foley.look(job)  # before gigabytes are read
+    if options.plan:
+        print_plan(job, foley.length(job, info))
+        return
     models = FoleyModels.load(
         options.weights, options.size, job.placement,
-        vae_part="both" if job.sound else "decoder", vae_dtype=job.vae_dtype,
+        vae_part="both" if job.sound else "decoder", vae_dtype=job.vae_dtype, loras=options.lora,
     )  # fmt: skip
     print(f"Weights: {models.origin}")
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from ..host.standalone.memory import Placement
 from ..hunyuan.foley.text_encoder import NEGATIVE_PROMPT
-from ..hunyuan.foley.timing import check_length
+from ..hunyuan.foley.timed_prompts import PromptTrack
 from ..hunyuan.foley.velocity import ALWAYS
+from ..hunyuan.long_form.job import check_place
+from ..hunyuan.long_form.plan import OVERLAP, WindowSettings, exact
 from ..hunyuan.media.files import SOUND_FORMATS, check_writable
 from ..hunyuan.media.source import check_readable
 from ..hunyuan.sampling.solvers import SOLVERS
 
+AUTO = "auto"  # shots that are found, not written
 TRACKS = ("replace", "keep", "mix")
 SHORTEST = 0.1  # seconds
 SEEDS = 1 << 64  # how many there are
@@ -44,6 +47,12 @@ class FoleyJob:
     denoise: float | None = None  # None is 1, all of it
     regenerate: tuple[float, float] | None = None
     fade: float = 0.0
+    shots: str | None = None  # "auto", or a file with shots or prompts
+    overlap: float = float(OVERLAP)  # seconds, of the windows of what is longer than one generation
+    join: str = "latents"
+    job: Path | None = None  # None is beside `out`
+    keep_job: bool = False
+    restart: bool = False
     track: str = "replace"
     gain: float = 0.0
     duck: float = 0.0
@@ -61,8 +70,11 @@ class FoleyJob:
             self._check_text_only()
         self._check_sound()
         self._check_track()
+        self._check_shots()
+        WindowSettings(overlap=exact(self.overlap), join=self.join)
         for path in self.outputs:
             check_writable(path)
+        check_place(self.job_folder)
 
     def _check_numbers(self) -> None:
         for field in fields(self):
@@ -94,7 +106,6 @@ class FoleyJob:
             raise ValueError(
                 f"{self.out.name}: sound without a video goes into .wav or .flac. Use one, or give --video."
             )
-        check_length(self.seconds, "--seconds")
 
     def _check_sound(self) -> None:
         changes = self.denoise is not None or self.regenerate is not None
@@ -111,6 +122,13 @@ class FoleyJob:
         if self.regenerate is not None and not self.regenerate[0] < self.regenerate[1]:
             raise ValueError("--regenerate ends before it begins: give the earlier time first.")
 
+    def _check_shots(self) -> None:
+        PromptTrack.parse(self.prompt)
+        if self.shots is not None and self.video is None:
+            raise ValueError("--shots are those of a video: give --video.")
+        if self.shots not in (None, AUTO):
+            check_readable(Path(self.shots))
+
     def _check_track(self) -> None:
         if self.track not in TRACKS:
             raise ValueError(f"--track {self.track} is not known. Choose one of {', '.join(TRACKS)}.")
@@ -123,6 +141,11 @@ class FoleyJob:
     def is_sound(self) -> bool:
         """Whether the sound alone is written."""
         return self.out.suffix.lower() in SOUND_FORMATS
+
+    @property
+    def job_folder(self) -> Path:
+        """Where a long job keeps what it has finished."""
+        return self.job or self.out.with_name(f"{self.out.name}.job")
 
     @property
     def placement(self) -> Placement:

@@ -1,5 +1,7 @@
-"""Foley's five networks from one folder, or the pocket ones of the pack."""
+"""Foley's five networks from one folder, or the pocket ones of the pack, and LoRAs added to them."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,9 +12,40 @@ from ..hunyuan.foley.sync_encoder import SyncEncoder
 from ..hunyuan.foley.text_encoder import TextEncoder
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.foley.visual_encoder import VisualEncoder
+from ..hunyuan.media.files import digest
+from ..hunyuan.media.source import check_readable
 from ..model_loaders.encoders import load_text_encoder, load_visual_encoder
 from ..model_loaders.foley import load_audio_vae, load_sync_encoder, load_transformer
 from ..model_loaders.foley_folder import POCKET, find_foley
+from ..model_loaders.lora import add_lora
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file, and how much of it is added to the transformer."""
+
+    path: Path
+    strength: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Lora":
+        """FILE or FILE:STRENGTH. Raises: as `check_readable`; ValueError for a strength that is no number."""
+        path, _, strength = text.rpartition(":")
+        try:
+            lora = cls(Path(path), float(strength)) if path else cls(Path(text))
+        except ValueError:
+            lora = cls(Path(text))  # the colon belongs to the file's name
+        if not math.isfinite(lora.strength):
+            raise ValueError(f"--lora {text}: the strength {lora.strength} is no number.")
+        check_readable(lora.path)
+        return lora
+
+    def __str__(self) -> str:
+        return f"{self.path.name} at {self.strength:g}"
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{digest(self.path)} at {self.strength!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +70,26 @@ class FoleyModels:
         *,
         vae_part: Literal["decoder", "both"] = "decoder",
         vae_dtype: str = "float32",
+        loras: Iterable[str] = (),
     ) -> "FoleyModels":
-        """The weights in `folder`, or the pocket weights. vae_part: "both" to start from a given sound."""
+        """The weights in `folder`, or the pocket weights.
+
+        vae_part: "both" to start from a given sound. loras: added to the transformer, FILE or FILE:STRENGTH.
+        """
+        chosen = [Lora.parse(text) for text in loras]  # before gigabytes are read
         files = find_foley(folder or POCKET, size)
         device = placement.device
+        transformer = load_transformer(files.transformer, placement.dtype)
+        for lora in chosen:
+            add_lora(transformer, lora.path, lora.strength)
+        origin = str(folder) if folder else "pocket (tiny and untrained: the sound is noise)"
         return cls(
-            transformer=load_transformer(files.transformer, placement.dtype).to(device),
+            transformer=transformer.to(device),
             audio_vae=load_audio_vae(files.audio_vae, vae_part, DTYPES[vae_dtype]).to(device),
             visual_encoder=load_visual_encoder(files.visual_encoder).to(device),
             sync_encoder=load_sync_encoder(files.synchformer).to(device),
             text_encoder=load_text_encoder(files.text_encoder).to(device),
-            origin=str(folder) if folder else "pocket (tiny and untrained: the sound is noise)",
-            fingerprint=files.fingerprint,
+            origin=", with ".join([origin, *map(str, chosen)]),
+            fingerprint="; ".join([files.fingerprint, *(lora.fingerprint for lora in chosen)]),
             placement=placement,
         )

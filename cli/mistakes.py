@@ -10,5 +10,5 @@ MISTAKES = (ValueError, OSError, csv.Error, torch.OutOfMemoryError)
 def sentence(error: BaseException) -> str:
     """What happened and what to do, for one of `MISTAKES`."""
     if isinstance(error, torch.OutOfMemoryError):
-        return "The GPU's memory is full. Lower --batch or --seconds, or use --device cpu."
+        return "The GPU's memory is full. Lower --batch, --seconds or --size, or use --device cpu."
     return str(error)

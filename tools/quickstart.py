@@ -1,6 +1,7 @@
 """From a fresh checkout to a running demo or to the tests, with nothing but Python installed.
 
-    python3 tools/quickstart.py demo
+    python3 tools/quickstart.py demo [--seed N] [ARGUMENTS OF tools/demo.py]
+    python3 tools/quickstart.py demo avatar [ARGUMENTS OF tools/demo_avatar.py]
     python3 tools/quickstart.py test [PYTEST ARGUMENTS]
 
 Makes a virtual environment in `.venv`; nothing is installed outside the checkout.
@@ -30,8 +31,10 @@ def main() -> int:
     if sys.version_info < (3, 10):  # noqa: UP036 - whatever Python the user has comes this far
         sys.exit(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}.")
     command, *arguments = sys.argv[1:] or [""]
-    if command == "demo" and not arguments:
-        return run(install("demo"), "tools/demo.py")
+    if command == "demo":
+        avatar = arguments[:1] == ["avatar"]
+        tool = "tools/demo_avatar.py" if avatar else "tools/demo.py"
+        return run(install("demo"), tool, *arguments[avatar:])
     if command == "test":
         python = install("test")
         return run(python, *PYTEST, *arguments) or (0 if arguments else test_old_transformers(python))

@@ -69,6 +69,27 @@ def test_a_video_of_other_content_is_another_job(tmp_path):
     assert batch.Ledger(tmp_path / "done", "other weights").key(job) != first
 
 
+def test_a_list_of_shots_lies_beside_the_table_and_is_another_job_when_it_changes(tmp_path):
+    shots, ledger = tmp_path / "shots.json", batch.Ledger(tmp_path / "done", "weights")
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    shots.write_text('[{"start": 0}]')
+    job = batch.job_of({"video": "v.mp4", "out": "o.mp4", "shots": "shots.json"}, tmp_path)
+    assert job.shots == str(shots)
+    first = ledger.key(job)
+    shots.write_text('[{"start": 0, "prompt": "rain"}]')
+    assert ledger.key(job) != first
+    assert batch.job_of({"video": "v.mp4", "out": "o.mp4", "shots": "auto"}, tmp_path).shots == "auto"
+
+
+def test_line_breaks_within_a_cell_belong_to_it(tmp_path):
+    table = tmp_path / "jobs.csv"
+    table.write_text('out,prompt\na.wav,"rain\nthunder"\n')
+    assert batch.read_rows(table) == [{"out": "a.wav", "prompt": "rain\nthunder"}]
+    lines = tmp_path / "jobs.jsonl"
+    lines.write_text('{"prompt": "rain\u2028thunder"}\n', encoding="utf-8")
+    assert batch.read_rows(lines) == [{"prompt": "rain\u2028thunder"}]
+
+
 def test_a_line_cut_off_by_a_kill_is_overlooked(tmp_path, capsys):
     table = write_table(tmp_path, [sound("a.wav")])
     run(table, capsys)
