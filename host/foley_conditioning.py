@@ -20,10 +20,12 @@ from ..hunyuan.foley.timing import (
     SYNC_RATE,
     TOKENS_PER_SEGMENT,
     FoleyTiming,
+    check_length,
 )
 from ..hunyuan.foley.velocity import FoleyPrompt
 
 VISUAL_KEY, SYNC_KEY, DROP_KEY = "foley_visual", "foley_sync", "foley_drop"
+WINDOW_KEY = "foley_window"  # the clip is a window of a film: as long as the latents, whatever was seen of it
 NOTHING_SEEN = frozenset({VISUAL, SYNC})
 
 Entry = Sequence[Any]  # [Tensor, dict]; core hands lists, others tuples
@@ -59,7 +61,8 @@ def clip_of(
     Raises: ValueError if the clip and the latents differ in length.
     """
     if VISUAL_KEY in values:
-        check_fit(latent_frames, values[SYNC_KEY].shape[1])
+        if not values.get(WINDOW_KEY):
+            check_fit(latent_frames, values[SYNC_KEY].shape[1])
         return values[VISUAL_KEY], values[SYNC_KEY], values[DROP_KEY]
     timing = FoleyTiming(latent_frames / LATENT_RATE)
     visual = torch.zeros(1, timing.visual_frames, config.visual_size)
@@ -80,6 +83,11 @@ def check_fit(latent_frames: int, sync_tokens: int) -> None:
             f"The latents are {latent_frames / LATENT_RATE:.2f} s long, the video features are of a clip of "
             f"{fewest / SYNC_RATE:.2f} to {most / SYNC_RATE:.2f} s. Use the latent of Foley Conditioning."
         )
+
+
+def check_heard_at_once(latent_frames: int) -> None:
+    """Raises ValueError for latents that the model cannot make without windows."""
+    check_length(latent_frames / LATENT_RATE, "its start and its length, or give the model Sliding Windows")
 
 
 def _only_entry(name: str, conditioning: Conditioning) -> Entry:

@@ -1,14 +1,17 @@
 """Which model files a loader node offers, over either host's `folder_paths`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 PACK = Path(__file__).parent.parent
-SUFFIXES = {".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"}
+SUFFIXES = frozenset({".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"})
 FOLDER_WEIGHTS = {"model.safetensors", "pytorch_model.bin"}  # of networks published as transformers folders
+FIRST_PART = re.compile(r"-0*1-of-\d+\.")  # in the name of the first of several such files
+LATER_PART = re.compile(r"-0*([2-9]|[1-9]\d+)-of-\d+\.")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Places:
     folders: tuple[str, ...]
     pocket: str
     hint: str
+    suffixes: Collection[str] = SUFFIXES
 
 
 PLACES: Mapping[str, Places] = MappingProxyType(
@@ -31,6 +35,16 @@ PLACES: Mapping[str, Places] = MappingProxyType(
         "siglip": Places(("clip_vision", "foley"), "pocket/foley/siglip2/model.safetensors", "siglip"),
         "synchformer": Places(
             ("foley", "clip_vision"), "pocket/foley/synchformer.safetensors", "synchformer"
+        ),
+        "avatar_model": Places(
+            ("diffusion_models",), "pocket/avatar/transformer.safetensors", "mp_rank_00_model_states"
+        ),
+        "avatar_vae": Places(("vae",), "pocket/avatar/video_vae.safetensors", "avatar"),
+        "llava": Places(("text_encoders",), "pocket/avatar/llava/model.safetensors", "llava"),
+        "avatar_clip": Places(("text_encoders",), "pocket/avatar/clip/model.safetensors", "text_encoder_2"),
+        "whisper": Places(("audio_encoders",), "pocket/avatar/whisper/model.safetensors", "whisper"),
+        "face_detector": Places(
+            ("insightface",), "pocket/avatar/face_detector.onnx", "det_10g", suffixes=frozenset({".onnx"})
         ),
     }
 )
@@ -51,13 +65,15 @@ class ModelFiles:
 
     def __init__(self, folder_paths: FolderPaths) -> None:
         self.folder_paths = folder_paths
-        folder_paths.add_model_folder_path("foley", str(Path(folder_paths.models_dir) / "foley"))
+        for name in ("foley", "insightface"):
+            folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
 
     def names(self, kind: str) -> list[str]:
         """The proposed file, then the others in order; this pack's pocket file is always among them."""
         places = PLACES[kind]
         found = {name for folder in places.folders for name in self.folder_paths.get_filename_list(folder)}
-        names = sorted(name for name in found if Path(name).suffix.lower() in SUFFIXES)
+        known = (name for name in found if Path(name).suffix.lower() in places.suffixes)
+        names = sorted(name for name in known if not LATER_PART.search(name))
         proposed = next((name for name in names if places.hint in name.lower()), places.pocket)
         return [proposed, *(name for name in [*names, places.pocket] if name != proposed)]
 
@@ -68,7 +84,8 @@ class ModelFiles:
         Raises FileNotFoundError naming the file and the folders.
         """
         path = self._find(PLACES[kind], name)
-        whole = path.name in FOLDER_WEIGHTS and (path.parent / "config.json").is_file()
+        named = path.name in FOLDER_WEIGHTS or FIRST_PART.search(path.name)
+        whole = named and (path.parent / "config.json").is_file()
         return path.parent if whole else path
 
     def _find(self, places: Places, name: str) -> Path:

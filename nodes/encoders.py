@@ -1,5 +1,6 @@
 """Nodes that turn video and sound into what the Foley model works on."""
 
+import math
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 from .. import host
 from ..hunyuan.foley.features import encode_video
 from ..hunyuan.foley.timing import MAX_SECONDS
+from ..hunyuan.long_form.plan import STRIDE
+from ..hunyuan.long_form.sliding import LONGEST_SOUND
 from ..hunyuan.media.mask import mask_frames
 from .loaders import CATEGORY
 from .sockets import (
@@ -72,10 +75,11 @@ class FoleyVideoEncode(io.ComfyNode):
                     "length",
                     default=0.0,
                     min=0.0,
-                    max=MAX_SECONDS,
+                    max=LONGEST_SOUND,
                     step=0.01,
-                    tooltip="How many seconds to watch, and so how long the sound is: at most "
-                    f"{MAX_SECONDS:g}. 0 goes on to the end.",
+                    tooltip="How many seconds to watch, and so how long the sound is. 0 goes on to the end, "
+                    f"{MAX_SECONDS:g} s at most; to watch more, say how much, and give the model Sliding "
+                    "Windows.",
                 ),
             ],
             outputs=[
@@ -96,10 +100,15 @@ class FoleyVideoEncode(io.ComfyNode):
         images: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        with open_footage(video, images, fps, start, length) as footage, host.resident(video_encoder):
+        # Only who asks for more gets it: without windows an hour would be watched in vain.
+        windowed, longest = length > MAX_SECONDS, max(length, MAX_SECONDS)
+        footage_of = open_footage(video, images, fps, start, length, any_length=windowed)
+        with footage_of as footage, host.resident(video_encoder):
             frames = host.progress(footage.frames, footage.count, "Watching the video")
             shown = frames if mask is None else mask_frames(frames, mask)
-            return io.NodeOutput(encode_video(shown, video_encoder.visual, video_encoder.sync))
+            encoders = video_encoder.visual, video_encoder.sync
+            restart = float(STRIDE) if windowed else math.inf
+            return io.NodeOutput(encode_video(shown, *encoders, max_seconds=longest, restart=restart))
 
 
 class FoleyVAEEncode(io.ComfyNode):

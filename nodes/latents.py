@@ -8,6 +8,7 @@ from .. import host
 from ..hunyuan.foley.config import XL
 from ..hunyuan.foley.time_mask import time_mask
 from ..hunyuan.foley.timing import MAX_SECONDS, FoleyTiming
+from ..hunyuan.long_form.sliding import LONGEST_SOUND
 from .loaders import CATEGORY
 from .sockets import empty_latent
 
@@ -31,9 +32,10 @@ class FoleyEmptyLatent(io.ComfyNode):
                     "seconds",
                     default=8.0,
                     min=0.1,
-                    max=MAX_SECONDS,
+                    max=LONGEST_SOUND,
                     step=0.02,
-                    tooltip="How long the sound is, in seconds. The model was trained on 8.",
+                    tooltip="How long the sound is, in seconds. The model was trained on 8; for more than "
+                    f"{MAX_SECONDS:g} give it Sliding Windows.",
                 ),
                 io.Int.Input(
                     "batch_size",

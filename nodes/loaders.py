@@ -5,8 +5,6 @@ from typing import Literal
 import torch
 
 from .. import host
-from ..model_loaders.encoders import load_visual_encoder
-from ..model_loaders.foley import load_sync_encoder
 from .sockets import VideoEncoder, VideoEncoderSocket
 
 io = host.io
@@ -159,6 +157,9 @@ class FoleyVideoEncoderLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, siglip_file: str, synchformer_file: str) -> io.NodeOutput:
+        from ..model_loaders.encoders import load_visual_encoder
+        from ..model_loaders.foley import load_sync_encoder
+
         visual = load_visual_encoder(host.model_path("siglip", siglip_file))
         sync = load_sync_encoder(host.model_path("synchformer", synchformer_file))
         return io.NodeOutput(VideoEncoder.of(visual, sync))

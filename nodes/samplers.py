@@ -17,6 +17,23 @@ STEPS = io.Int.Input(
     max=1000,
     tooltip="Steps from noise to sound. Fewer are faster and rougher; above 50 little changes.",
 )
+SEED = io.Int.Input(
+    "seed",
+    default=0,
+    min=0,
+    max=0xFFFF_FFFF_FFFF_FFFF,
+    control_after_generate=True,
+    tooltip="Another seed is another take; the same one sounds the same on every device.",
+)
+CFG = io.Float.Input(
+    "cfg",
+    default=4.5,
+    min=0.0,
+    max=20.0,
+    step=0.1,
+    tooltip="How closely the sound keeps to video and prompt. High values sound harsh; 1 or "
+    "less is no guidance, twice as fast.",
+)
 DENOISE = io.Float.Input(
     "denoise",
     default=1.0,
@@ -31,6 +48,28 @@ POSITIVE = io.Conditioning.Input(
     "positive", tooltip="From Foley Conditioning; for sound from text alone, from Foley Prompt."
 )
 NEGATIVE = io.Conditioning.Input("negative", tooltip="From the same node as positive.")
+
+
+def scale_input(input_id: str, what: str, **options: Any):
+    """How strongly one modality guides the sound."""
+    return io.Float.Input(input_id, min=0.0, max=20.0, step=0.1, tooltip=what, **options)
+
+
+RELATIVE_SCALES = [  # of what leads the sound, beside cfg
+    scale_input("text_scale", "Guidance by the prompt, in multiples of cfg.", default=1.0, advanced=True),
+    scale_input(
+        "video_scale",
+        "Guidance by what is in the picture, in multiples of cfg.",
+        default=1.0,
+        advanced=True,
+    ),
+    scale_input(
+        "sync_scale",
+        "Guidance by when things happen, in multiples of cfg. Experimental where it is not video_scale.",
+        default=1.0,
+        advanced=True,
+    ),
+]
 
 
 class FoleySigmas(io.ComfyNode):
@@ -66,11 +105,6 @@ class FoleySigmas(io.ComfyNode):
     @classmethod
     def execute(cls, steps: int, shift: float, denoise: float) -> io.NodeOutput:
         return io.NodeOutput(flow_sigmas(steps, shift=shift, denoise=denoise))
-
-
-def scale_input(input_id: str, what: str, **options: Any):
-    """How strongly one modality guides the sound."""
-    return io.Float.Input(input_id, min=0.0, max=20.0, step=0.1, tooltip=what, **options)
 
 
 class FoleyGuider(io.ComfyNode):
@@ -139,24 +173,9 @@ class FoleySampler(io.ComfyNode):
                     tooltip="From Foley Conditioning or Foley Empty Latent; or a sound, with a Foley Time "
                     "Mask or denoise below 1.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFF_FFFF_FFFF_FFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed is another take; the same one sounds the same on every device.",
-                ),
+                SEED,
                 STEPS,
-                io.Float.Input(
-                    "cfg",
-                    default=4.5,
-                    min=0.0,
-                    max=20.0,
-                    step=0.1,
-                    tooltip="How closely the sound keeps to video and prompt. High values sound harsh; 1 or "
-                    "less is no guidance, twice as fast.",
-                ),
+                CFG,
                 io.Combo.Input(
                     "solver",
                     options=list(SOLVERS),
@@ -165,22 +184,7 @@ class FoleySampler(io.ComfyNode):
                     "rk4 four times as long for each step and need fewer steps.",
                 ),
                 DENOISE,
-                scale_input(
-                    "text_scale", "Guidance by the prompt, in multiples of cfg.", default=1.0, advanced=True
-                ),
-                scale_input(
-                    "video_scale",
-                    "Guidance by what is in the picture, in multiples of cfg.",
-                    default=1.0,
-                    advanced=True,
-                ),
-                scale_input(
-                    "sync_scale",
-                    "Guidance by when things happen, in multiples of cfg. Experimental where it is not "
-                    "video_scale.",
-                    default=1.0,
-                    advanced=True,
-                ),
+                *RELATIVE_SCALES,
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The sound, for Foley VAE Decode.")],
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from .. import host
 from ..hunyuan.foley.audio_vae import AudioVAE
-from ..hunyuan.foley.sync_encoder import SyncEncoder
 from ..hunyuan.foley.timing import SAMPLE_RATE, check_length
-from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.audio import check_waveform, resample, to_mono
 from ..hunyuan.media.container import probe, read_frames
 from ..hunyuan.media.video import frames_from_tensor
+
+if TYPE_CHECKING:
+    from ..hunyuan.foley.sync_encoder import SyncEncoder
+    from ..hunyuan.foley.visual_encoder import VisualEncoder
 
 io = host.io
 
@@ -36,55 +38,77 @@ Frames = Iterator[tuple[float, np.ndarray]]
 class VideoEncoder:
     """HYAV_VIDEO_ENCODER: what is visible, and when things happen. One patcher holds both networks."""
 
-    visual: VisualEncoder
-    sync: SyncEncoder
+    visual: "VisualEncoder"
+    sync: "SyncEncoder"
     patcher: Any
 
     @classmethod
-    def of(cls, visual: VisualEncoder, sync: SyncEncoder) -> "VideoEncoder":
+    def of(cls, visual: "VisualEncoder", sync: "SyncEncoder") -> "VideoEncoder":
         return cls(visual, sync, host.patcher(nn.ModuleList([visual, sync])))
 
 
 @dataclass(frozen=True)
 class Footage:
-    """A part of a video or of a batch of images: frames with their times, and roughly how many."""
+    """A part of a video or of a batch of images: frames with their times, roughly how many, and how long."""
 
     frames: Frames
     count: int
+    seconds: float
 
 
 @contextmanager
 def open_footage(
-    video: Any | None, images: Tensor | None, fps: float, start: float, seconds: float
+    video: Any | None,
+    images: Tensor | None,
+    fps: float,
+    start: float = 0.0,
+    seconds: float = 0.0,
+    *,
+    any_length: bool = False,
 ) -> Iterator[Footage]:
     """The part from `start` on, `seconds` long or to the end if that is 0; of VIDEO, or of IMAGE at `fps`.
 
-    Raises: ValueError if neither or both are connected, or the part is longer than one generation.
+    any_length: it may be longer than one generation.
+    Raises:     ValueError if neither or both are connected, or the part is too long.
     """
     if (video is None) == (images is None):
         raise ValueError("Connect either a video or images, so that it is clear what to watch.")
+    if video is not None and is_made_of_images(video):
+        parts = video.get_components()
+        images, fps = parts.images, float(parts.frame_rate)
     if images is not None:
-        yield footage_of_images(images, fps, start, seconds)
+        yield limited(footage_of_images(images, fps, start, seconds), any_length)
     else:
         with video_file(video) as path:
-            yield footage_of_file(path, *trimmed(video, start, seconds))
+            yield limited(footage_of_file(path, *trimmed(video, start, seconds)), any_length)
+
+
+def limited(footage: Footage, any_length: bool) -> Footage:
+    """The footage. Raises ValueError if it is longer than one generation, unless it may be."""
+    if not any_length:
+        windowed = "set a greater length and give the model Sliding Windows"
+        check_length(footage.seconds, f"its start and its length, or {windowed}")
+    return footage
+
+
+def is_made_of_images(video: Any) -> bool:
+    """Whether a VIDEO (of Create Video, say) has no file behind it: its stream would be a lossy copy."""
+    return "get_stream_source" not in vars(type(video))
 
 
 def footage_of_images(images: Tensor, fps: float, start: float, seconds: float) -> Footage:
     """images: (t, h, w, c), float in [0, 1]; channels after the third are not looked at."""
     seconds = seconds or len(images) / fps - start
-    check_length(seconds)
     first, last = (math.ceil(time * fps - TICK) for time in (start, start + seconds))
     part = images[first:last, ..., :3]
-    return Footage(frames_from_tensor(part, fps), len(part))
+    return Footage(frames_from_tensor(part, fps), len(part), seconds)
 
 
 def footage_of_file(path: Path, start: float, seconds: float) -> Footage:
     """Decoded one by one, from the file's own timestamps."""
     info = probe(path)
     length = seconds or info.end_time - start
-    check_length(length)
-    return Footage(read_frames(path, start, seconds or None), round(length * info.frame_rate))
+    return Footage(read_frames(path, start, seconds or None), round(length * info.frame_rate), length)
 
 
 def trimmed(video: Any, start: float, seconds: float) -> tuple[float, float]:
@@ -122,7 +146,7 @@ def latent(samples: Tensor) -> dict[str, Any]:
 
 
 def audio(waveform: Tensor) -> dict[str, Any]:
-    """AUDIO. waveform: (b, 1, samples) at 48 kHz."""
+    """AUDIO. waveform: (b, channels, samples) at 48 kHz."""
     return {"waveform": waveform.to("cpu", torch.float32), "sample_rate": SAMPLE_RATE}
 
 
@@ -147,8 +171,16 @@ def mono(sound: Mapping[str, Any] | None) -> Tensor:
 
     Raises: ValueError if there is no sound.
     """
+    return torch.from_numpy(np.stack(takes(sound, most_channels=1)))
+
+
+def takes(sound: Mapping[str, Any] | None, most_channels: int) -> list[np.ndarray]:
+    """Each sound of an AUDIO as (channels, samples) at 48 kHz; with more channels than that, mixed to mono.
+
+    Raises: ValueError if there is no sound.
+    """
     if sound is None:
         raise ValueError("There is no sound: the video that was loaded has none. Connect another AUDIO.")
-    takes = (to_mono(check_waveform(take.float().cpu().numpy())) for take in sound["waveform"])
-    resampled = [resample(take, sound["sample_rate"], SAMPLE_RATE) for take in takes]
-    return torch.from_numpy(np.stack(resampled))
+    given = (check_waveform(take.float().cpu().numpy()) for take in sound["waveform"])
+    narrow = (take if len(take) <= most_channels else to_mono(take) for take in given)
+    return [resample(take, sound["sample_rate"], SAMPLE_RATE) for take in narrow]

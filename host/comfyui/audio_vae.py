@@ -35,7 +35,7 @@ def foley_vae(path: Path, part: Literal["decoder", "both"], disable_dynamic: boo
     network.load_state_dict(stored.state_dict(), assign=True)
     network.requires_grad_(False).eval()
 
-    vae = _blank_vae()
+    vae = blank_vae()
     vae.first_stage_model = network
     vae.device = model_management.vae_device()
     vae.vae_dtype = torch.float32
@@ -70,7 +70,7 @@ def _describe(vae: Any, config: AudioVAEConfig) -> None:
     vae.memory_used_encode = lambda shape, dtype: shape[0] * shape[-1] * encoded
 
 
-def _blank_vae() -> Any:
+def blank_vae() -> Any:
     """ComfyUI's VAE with every attribute that the running version knows, and no network."""
     with _without_message("No VAE weights detected"):
         return VAE(sd={})

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor, nn
+
+from .attention import attention, self_attention
 
 NAMES = {"joint": "double", "audio": "single"}
 ARGUMENTS = {
@@ -18,27 +19,29 @@ ARGUMENTS = {
 }  # core's names of a block's first inputs
 
 
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, transformer_options: Mapping[str, Any]
-) -> Tensor:
-    """The attention that ComfyUI's user or a node has chosen; shapes as in `hunyuan.layers.attention`."""
-    return optimized_attention(
-        q, k, v, heads=q.shape[1], mask=mask,
-        skip_reshape=True, skip_output_reshape=True, transformer_options=transformer_options,
-    )  # fmt: skip
-
-
 def run_block(
     transformer_options: Mapping[str, Any],
+    middle: int,
     kind: str,
     number: int,
     block: nn.Module,
     *inputs: Any,
     **options: Any,
 ) -> Any:
-    """What comes out of a block, in the place of the transformer's own `run_block`."""
+    """What comes out of a block, in the place of the transformer's own `run_block`.
+
+    middle: the audio block that stands for a U-Net's middle, where some nodes of core's act.
+    """
     told = {**transformer_options, "block_type": NAMES[kind], "block_index": number}
-    run = partial(block, **options, attention=partial(attention, transformer_options=told))
+    is_middle = kind == "audio" and number == middle
+    if kind == "joint":
+        options["reading"] = partial(attention, transformer_options=told)
+
+    def run(audio: Tensor, *others: Any) -> Any:
+        among = partial(
+            self_attention, transformer_options=told, audio_tokens=audio.shape[1], is_middle=is_middle
+        )
+        return block(audio, *others, **options, attention=among)
 
     patches = told.get("patches_replace", {}).get("dit", {})
     patch = patches.get((f"{NAMES[kind]}_block", number))

@@ -13,6 +13,7 @@ import torch
 from comfy import conds, latent_formats, model_management, supported_models_base, utils
 from comfy.model_base import BaseModel, ModelType
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ...hunyuan.foley.audio_vae_config import AudioVAEConfig
@@ -29,8 +30,9 @@ from ...hunyuan.foley.timing import (
 from ...hunyuan.foley.transformer import FoleyTransformer
 from ...hunyuan.sampling.schedule import TIME_SCALE
 from ...model_loaders.foley import load_transformer
-from ..foley_conditioning import check_latents, clip_of
+from ..foley_conditioning import check_heard_at_once, check_latents, clip_of
 from .blocks import run_block
+from .unheard import warn_of_unheard_patches
 
 PREPARED = {"foley_text_kv": "text_kv", "foley_visual": "visual", "foley_sync": "sync"}
 RAW = {"foley_raw_text": "text", "foley_raw_visual": "visual", "foley_raw_sync": "sync", "foley_drop": "drop"}
@@ -59,11 +61,32 @@ class HostedTransformer(FoleyTransformer):
         **given: Any,
     ) -> Tensor:
         """given: the conditions, prepared, or what they are prepared from."""
+        options = transformer_options if transformer_options is not None else {}
+        wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, options)
+        if wrappers:
+            x = x.clone()  # a cache of steps writes into it, and core still needs what it holds
+        around = WrapperExecutor.new_class_executor(self._velocity, self, wrappers)
+        return around.execute(x, timesteps, context, control, options, **given)
+
+    def _velocity(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Any,
+        control: Any,
+        options: Mapping[str, Any],
+        **given: Any,
+    ) -> Tensor:
+        """What other nodes wrap. context, control: core's, not used.
+
+        Raises: ValueError for more than the model can make at once, as only the windows show that come here.
+        """
+        check_heard_at_once(x.shape[-1])
         if "foley_text_kv" in given:
             conditions = FoleyConditions(**{name: given[key] for key, name in PREPARED.items()})
         else:
             conditions = self.prepare(**{name: given[key] for key, name in RAW.items()})
-        run = partial(run_block, transformer_options or {})
+        run = partial(run_block, options, self.config.audio_depth // 2)
         return super().forward(x, timesteps, conditions, run=run)
 
 
@@ -198,4 +221,5 @@ def foley_model(path: Path, weight_dtype: torch.dtype | None, disable_dynamic: b
         model.to(offload_device)
     model.load_model_weights(weights, "", assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (foley_model, (path, weight_dtype))
+    warn_of_unheard_patches(patcher)
     return patcher

@@ -39,8 +39,11 @@ def patcher(module: nn.Module) -> WholePatcher:
 
 
 @contextmanager
-def resident(*held: HasPatcher) -> Iterator[torch.device]:
-    """Networks where they compute while the context lasts; yields the device that their inputs go to."""
+def resident(*held: HasPatcher, memory: int = 0) -> Iterator[torch.device]:
+    """Networks where they compute while the context lasts; yields the device that their inputs go to.
+
+    memory: bytes that they need beside their weights.
+    """
     patchers = [thing.patcher for thing in held]
-    model_management.load_models_gpu(patchers)
+    model_management.load_models_gpu(patchers, memory_required=memory)
     yield patchers[0].load_device

@@ -24,6 +24,7 @@ from ..foley_conditioning import (
 )
 
 ALL = 3  # the branch that sees everything and hears the prompt
+FLOAT64 = {"cpu", "cuda"}  # devices that all compute in it
 
 
 class FoleyGuider(CFGGuider):
@@ -63,14 +64,16 @@ class FoleyGuider(CFGGuider):
         model_options = model_options or {}
         if len(self.branches) <= 2:
             return super().predict_noise(x, timestep, model_options, seed)
-        entries = [self.conds[name] for name in self.names]
-        data = calc_cond_batch(self.inner_model, entries, x, timestep, model_options)
-        guided = combine(self.branches, data, self.links)
+        # Positive first, then negative: nodes tell them apart by their places (NAG).
+        order = [-1, *range(len(self.names) - 1)]
+        entries = [self.conds[self.names[i]] for i in order]
+        last, *data = calc_cond_batch(self.inner_model, entries, x, timestep, model_options)
+        guided = combine(self.branches, [*data, last], self.links)
         # Core's way to put a formula in the place of its own: it is then asked for the noise.
         formula = {**model_options, "sampler_cfg_function": lambda _: x - guided}
         return cfg_function(
-            self.inner_model, data[-1], data[0], self.cfg, x, timestep,
-            model_options=formula, cond=entries[-1], uncond=entries[0],
+            self.inner_model, last, data[0], self.cfg, x, timestep,
+            model_options=formula, cond=entries[0], uncond=entries[1],
         )  # fmt: skip
 
 
@@ -92,13 +95,19 @@ def follow_flow(
     """A sampler function of core's kind: the state (b, c, n) after the last noise level.
 
     model: (x, sigma of each row) -> the estimate of the data.
+
+    Core answers with data, state - sigma velocity. Near the end that leaves little of a velocity in float32:
+    at sigma 0.001 a rounding of the last digit comes back 1000 times as large. So core is asked with a state
+    in float64; the network's own dtype is not concerned.
     """
     seen = {}
+    precise = torch.float64 if x.device.type in FLOAT64 else x.dtype
 
     def velocity(state: Tensor, sigma: float) -> Tensor:
-        sigma = max(sigma, SMALLEST_SIGMA)
-        seen["denoised"] = model(state, state.new_full(state.shape[:1], sigma), **(extra_args or {}))
-        return (state - seen["denoised"]) / sigma
+        level = state.new_full(state.shape[:1], max(sigma, SMALLEST_SIGMA))
+        asked = state.to(precise)
+        seen["denoised"] = model(asked, level, **(extra_args or {}))
+        return ((asked - seen["denoised"]) / level[:, None, None]).to(x.dtype)
 
     state = x
     for i, state in enumerate(denoise(velocity, x, sigmas, solver)):

@@ -1,13 +1,19 @@
-"""The host port without ComfyUI: one device, the working folder, a terminal."""
+"""The host port without ComfyUI: one device, the working folder, a terminal.
 
+What wraps the networks is imported by the first call that needs it.
+"""
+
+from functools import partial
+
+from ..deferred import deferred
 from ..model_files import ModelFiles
+from ..output_files import OutputFiles
 from . import folder_paths
 from . import schema as io
 from .memory import Patcher, resident
-from .objects import foley_model, foley_text_encoder, foley_vae
 from .progress import progress
-from .sampling import foley_guider, sample
 from .schema import ComfyExtension
+from .video import video_from_file
 
 __all__ = [
     "io",
@@ -22,8 +28,40 @@ __all__ = [
     "progress",
     "foley_guider",
     "sample",
+    "save_preview",
+    "save_sound",
+    "sliding_windows",
+    "velocity",
+    "noise_levels",
+    "jobs_folder",
+    "avatar_model",
+    "avatar_vae",
+    "avatar_text_encoder",
+    "avatar_reference",
+    "video_vae",
+    "avatar_guider",
+    "avatar_sample",
+    "temporary_file",
+    "video_from_file",
 ]
+
+_in = partial(deferred, __name__)
+
+foley_model, foley_vae = _in("objects", "foley_model"), _in("objects", "foley_vae")
+foley_text_encoder = _in("objects", "foley_text_encoder")
+foley_guider, sample = _in("sampling", "FoleyGuider"), _in("sampling", "sample")
+sliding_windows = _in("windows", "sliding_windows")
+velocity, noise_levels = _in("model_velocity", "velocity"), _in("model_velocity", "noise_levels")
+
+avatar_model = _in("avatar_objects", "avatar_model")
+avatar_vae, video_vae = _in("avatar_objects", "avatar_vae"), _in("avatar_objects", "video_vae")
+avatar_reference = _in("avatar_objects", "avatar_reference")
+avatar_text_encoder = _in("avatar_objects", "avatar_text_encoder")
+avatar_guider, avatar_sample = _in("avatar_sampling", "AvatarGuider"), _in("avatar_sampling", "avatar_sample")
 
 _files = ModelFiles(folder_paths)
 model_files, model_path = _files.names, _files.path
+_outputs = OutputFiles(folder_paths)
+jobs_folder = _outputs.jobs
+save_preview, save_sound, temporary_file = _outputs.preview, _outputs.sound, _outputs.temporary
 patcher = Patcher

@@ -61,13 +61,16 @@ _idle: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()
 
 
 @contextmanager
-def resident(*held: nn.Module | HasPatcher) -> Iterator[torch.device]:
-    """Networks on the device while the context lasts; yields the device."""
+def resident(*held: nn.Module | HasPatcher, memory: int = 0) -> Iterator[torch.device]:
+    """Networks on the device while the context lasts; yields the device.
+
+    memory: bytes that they need beside their weights, where that is more than WORKING_MEMORY.
+    """
     device = Placement.choose().device
     modules = [thing if isinstance(thing, nn.Module) else thing.patcher.model for thing in held]
     for module in modules:
         _idle.pop(module, None)
-    _make_room(modules, device)
+    _make_room(modules, device, max(memory, WORKING_MEMORY))
     try:
         for module in modules:
             module.to(device)
@@ -76,14 +79,14 @@ def resident(*held: nn.Module | HasPatcher) -> Iterator[torch.device]:
         _idle.update(dict.fromkeys(modules))
 
 
-def _make_room(modules: Sequence[nn.Module], device: torch.device) -> None:
+def _make_room(modules: Sequence[nn.Module], device: torch.device, memory: int) -> None:
     if device.type != "cuda":
         return
     needed = sum(_bytes(module) for module in modules if not _is_on(module, device))
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     sizes = [(module, _bytes(module)) for module in _idle if _is_on(module, device)]
-    for module in to_evict(sizes, free=free, needed=needed + WORKING_MEMORY):
+    for module in to_evict(sizes, free=free, needed=needed + memory):
         module.to("cpu")
         del _idle[module]
 

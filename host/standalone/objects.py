@@ -9,6 +9,7 @@ import torch
 from ...hunyuan.foley.audio_vae import AudioVAE
 from ...hunyuan.foley.text_encoder import TextEncoder
 from ...hunyuan.foley.transformer import FoleyTransformer
+from ...hunyuan.long_form.sliding import SlidingWindows
 from ...model_loaders.dtypes import FLOAT8
 from ...model_loaders.encoders import load_text_encoder
 from ...model_loaders.foley import load_audio_vae, load_transformer
@@ -17,10 +18,11 @@ from .memory import Patcher, Placement
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """MODEL: a transformer, and the dtype it computes in."""
+    """MODEL: a transformer, the dtype it computes in, and the windows in which it makes long sounds."""
 
     diffusion_model: FoleyTransformer
     dtype: torch.dtype
+    windows: SlidingWindows | None = None
 
     @property
     def patcher(self) -> Patcher:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 from ...hunyuan.foley.velocity import GuidedVelocity
 from ...hunyuan.sampling.denoise import denoise_from, draw_noise
 from ...hunyuan.sampling.guidance import GuidanceScales
-from ...hunyuan.sampling.solvers import SOLVERS
+from ...hunyuan.sampling.solvers import SOLVERS, Velocity
 from ..foley_conditioning import Conditioning, check_latents, check_mask, foley_prompt
 from .memory import resident
 from .objects import Model
 from .progress import progress
+from .windows import windowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +28,15 @@ class FoleyGuider:
     negative: Conditioning
     scales: GuidanceScales
 
-    def velocity(self, latent_frames: int, device: torch.device) -> GuidedVelocity:
+    def velocity(self, latent_frames: int, device: torch.device) -> Velocity:
         """The guided velocity for latents of this length; the model is on `device`."""
         transformer = self.model.diffusion_model
         prompt = foley_prompt(self.positive, self.negative, latent_frames, transformer.config)
         tensors = {
             name: getattr(prompt, name).to(device) for name in ("positive", "negative", "visual", "sync")
         }
-        return GuidedVelocity(transformer, replace(prompt, **tensors), self.scales, dtype=self.model.dtype)
-
-
-foley_guider = FoleyGuider
+        velocity = partial(GuidedVelocity, transformer, scales=self.scales, dtype=self.model.dtype)
+        return windowed(replace(prompt, **tensors), latent_frames, self.model.windows, velocity)
 
 
 def sample(guider: FoleyGuider, latent: Mapping[str, Any], sigmas: Tensor, solver: str, seed: int) -> Tensor:

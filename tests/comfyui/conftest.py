@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from websocket import Messages
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 240  # seconds for one prompt
+PATIENCE = 600  # seconds for one prompt
+ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 FPS = 25
 SECONDS = 1.2
 
@@ -36,6 +42,7 @@ class ComfyUI:
 
     base: Path
     url: str
+    pid: int
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
@@ -52,8 +59,21 @@ class ComfyUI:
             raise ValueError(error.read().decode()) from error
         return json.loads(text) if text else None
 
-    def queue(self, prompt: dict[str, Any]) -> str:
-        return self.post("/prompt", {"prompt": prompt})["prompt_id"]
+    def queue(self, prompt: dict[str, Any], **options: Any) -> str:
+        return self.post("/prompt", {"prompt": prompt, **options})["prompt_id"]
+
+    def follow(self, prompt: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Every message about a prompt, from its start to its end."""
+        messages = Messages(self.url, "test", PATIENCE)
+        prompt_id = self.queue(prompt, client_id="test")
+        heard = []
+        for kind, data in messages:
+            if data.get("prompt_id") == prompt_id:
+                heard.append((kind, data))
+            if kind in ENDS and data.get("prompt_id") == prompt_id:
+                messages.close()
+                return heard
+        raise ConnectionError("ComfyUI closed the connection")
 
     def wait(self, prompt_id: str) -> dict[str, Any]:
         """The prompt's entry in the history, once it is there."""
@@ -69,6 +89,12 @@ class ComfyUI:
         entry = self.wait(self.queue(prompt))
         assert entry["status"]["status_str"] == "success", errors(entry)
         return entry["outputs"]
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the process holds, as Linux counts it."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def file(self, output: dict[str, Any]) -> Path:
         """Where a saved result lies."""
@@ -100,7 +126,7 @@ def comfyui(installation, tmp_path_factory):
     with (base / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=path, stdout=log, stderr=subprocess.STDOUT)
     try:
-        host = ComfyUI(base, f"http://127.0.0.1:{port}")
+        host = ComfyUI(base, f"http://127.0.0.1:{port}", process.pid)
         wait_until_up(host, process)
         yield host
     finally:

@@ -60,3 +60,21 @@ def test_weights_beside_their_config_stand_for_the_folder(models, tmp_path):
     assert models.path("siglip", "siglip/model.safetensors") == tmp_path / "clip_vision" / "siglip"
     assert models.path("siglip", "siglip/other.safetensors").name == "other.safetensors"
     assert models.path("siglip", "bare/model.safetensors").name == "model.safetensors"
+
+
+def test_of_weights_in_several_files_the_first_stands_for_the_folder(models, tmp_path):
+    folder = tmp_path / "text_encoders" / "llava_llama_image"
+    for i in range(1, 12):
+        put(folder / f"model-{i:05}-of-00011.safetensors")
+    put(folder / "config.json")
+    folder_paths.folder_names_and_paths["text_encoders"] = ([str(tmp_path / "text_encoders")], set())
+    first = "llava_llama_image/model-00001-of-00011.safetensors"
+    assert models.names("llava") == [first, "pocket/avatar/llava/model.safetensors"]
+    assert models.path("llava", first) == folder
+
+
+def test_detectors_are_onnx_files_and_networks_are_not(models, tmp_path):
+    for name in ("insightface/models/buffalo_l/det_10g.onnx", "insightface/weights.pth"):
+        put(tmp_path / name)
+    names = ["models/buffalo_l/det_10g.onnx", "pocket/avatar/face_detector.onnx"]
+    assert models.names("face_detector") == names

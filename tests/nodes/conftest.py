@@ -10,7 +10,8 @@ def run(node, **inputs):
     values = {}
     for socket in node.define_schema().inputs:
         if socket.id.endswith("_file"):
-            values[socket.id] = next(name for name in socket.options if name.startswith("pocket/"))
+            pocket = (name for name in socket.options if name.startswith("pocket/"))
+            values[socket.id] = next(pocket, socket.default)
         elif hasattr(socket, "default"):
             values[socket.id] = socket.default
     outputs = node.execute(**(values | inputs)).args

@@ -2,12 +2,15 @@
 
 from fractions import Fraction
 from io import BytesIO
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 import torch
 from pack import nodes
+from pack.hunyuan.long_form.plan import feature_slices
+from pack.hunyuan.sampling.windows import Window
 
 
 class Video:
@@ -50,6 +53,20 @@ def test_a_file_memory_and_images_show_the_same(run, video_encoder, video_path, 
         assert seen.sync_frames == features.sync_frames
         torch.testing.assert_close(seen.sync, features.sync, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(seen.visual, features.visual, rtol=1e-4, atol=1e-4)
+
+
+def test_a_video_made_of_images_is_seen_as_these(run, video_encoder, images, features):
+    class Streamed:
+        def get_stream_source(self):
+            raise AssertionError("encoded, with loss, what is there as images")
+
+    class Made(Streamed):
+        def get_components(self):
+            return SimpleNamespace(images=images, frame_rate=Fraction(24))
+
+    seen = run(nodes.FoleyVideoEncode, video_encoder=video_encoder, video=Made())
+    assert torch.equal(seen.sync, features.sync)
+    assert torch.equal(seen.visual, features.visual)
 
 
 def test_a_part_of_a_video_is_the_same_from_widgets_and_from_a_trimmed_video(
@@ -103,6 +120,19 @@ def test_it_must_be_clear_what_to_watch(run, video_encoder, video_path, images):
 def test_a_clip_that_is_too_long_is_named_with_its_length(run, video_encoder):
     with pytest.raises(ValueError, match=r"16\.00 s long.*at most 15 s"):
         run(nodes.FoleyVideoEncode, video_encoder=video_encoder, images=torch.zeros(32, 8, 8, 3), fps=2.0)
+
+
+def test_who_says_how_long_may_watch_more_than_one_generation(run, video_encoder):
+    """Its windows, 8 s apart, are seen as clips that are cut there, up to what the next one sees too."""
+    images = torch.rand(34, 8, 8, 3, generator=torch.Generator().manual_seed(0))
+    whole, later = (
+        run(nodes.FoleyVideoEncode, video_encoder=video_encoder, images=images, fps=2.0, start=s, length=n)
+        for s, n in ((0.0, 17.0), (8.0, 9.0))
+    )
+    assert whole.timing.seconds > 16.5
+    visual, sync = feature_slices(Window(400, 400 + later.timing.latent_frames, 400))
+    torch.testing.assert_close(whole.visual[:, visual][:, :64], later.visual[:, :64])
+    torch.testing.assert_close(whole.sync[:, sync][:, :192], later.sync[:, :192])
 
 
 def test_nothing_is_left_of_a_start_after_the_end(run, video_encoder, video_path, images):

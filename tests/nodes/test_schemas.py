@@ -28,6 +28,27 @@ IDS = [
     "HunyuanAVFoleySampler",
     "HunyuanAVFoleyVAEDecode",
     "HunyuanAVFoleyVAEEncode",
+    "HunyuanAVFoleyMix",
+    "HunyuanAVFoleySyncPlot",
+    "HunyuanAVFoleyShots",
+    "HunyuanAVFoleyLongVideo",
+    "HunyuanAVSlidingWindows",
+    "HunyuanAVAvatarModelLoader",
+    "HunyuanAVAvatarVAELoader",
+    "HunyuanAVAvatarTextEncoderLoader",
+    "HunyuanAVAvatarSpeechEncoderLoader",
+    "HunyuanAVFaceDetectorLoader",
+    "HunyuanAVAvatarReferenceImage",
+    "HunyuanAVFaceDetect",
+    "HunyuanAVFaceMask",
+    "HunyuanAVAvatarSpeechEncode",
+    "HunyuanAVAvatarCharacter",
+    "HunyuanAVAvatarPrompt",
+    "HunyuanAVAvatarConditioning",
+    "HunyuanAVAvatarGuider",
+    "HunyuanAVAvatarSampler",
+    "HunyuanAVAvatarVAEDecode",
+    "HunyuanAVAvatarDecodeVideo",
 ]
 
 every_node = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.__name__)
@@ -43,7 +64,8 @@ def test_a_node_is_called_and_placed_by_its_class(node):
     schema = node.define_schema()
     assert schema.node_id == f"HunyuanAV{node.__name__}"
     assert schema.display_name.replace(" ", "") == node.__name__
-    assert schema.category == "Hunyuan AV/Foley"
+    avatar = node.__name__.startswith(("Avatar", "Face"))
+    assert schema.category == f"Hunyuan AV/{'Avatar' if avatar else 'Foley'}"
     assert schema.description
     assert schema.search_aliases
 
