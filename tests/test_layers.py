@@ -10,11 +10,13 @@ MAY_IMPORT = {
     "hunyuan/layers": {"hunyuan/layers"},
     "hunyuan/sampling": {"hunyuan/sampling"},
     "hunyuan/media": {"hunyuan/media"},
+    "hunyuan/long_form": {"hunyuan/long_form", "hunyuan/foley", "hunyuan/sampling", "hunyuan/media"},
     "hunyuan/foley": {"hunyuan/foley", "hunyuan/layers", "hunyuan/sampling", "hunyuan/media"},
     "hunyuan/avatar": {"hunyuan/avatar", "hunyuan/layers", "hunyuan/sampling", "hunyuan/media"},
     "model_loaders": {"model_loaders", "hunyuan"},
     "host": {"host", "model_loaders", "hunyuan"},
     "nodes": {"nodes", "host", "model_loaders", "hunyuan"},
+    "training": {"training", "model_loaders", "hunyuan"},
     "cli": {"cli", "host", "model_loaders", "hunyuan"},
 }
 FILES = sorted(

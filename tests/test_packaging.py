@@ -25,7 +25,7 @@ def test_requirements_are_lower_bounds_alone():
 
 
 def test_every_package_of_the_tree_is_installed():
-    folders = {"cli", "host", "hunyuan", "model_loaders", "nodes"}
+    folders = {"cli", "host", "hunyuan", "model_loaders", "nodes", "training"}
     packages = {
         "hunyuan_av." + path.parent.relative_to(ROOT).as_posix().replace("/", ".")
         for folder in folders
