@@ -101,6 +101,7 @@ class Ledger:
     def __init__(self, path: Path, weights: str) -> None:
         self.path, self.weights = path, weights
         self.finished: dict[str, dict[str, str]] = dict(self._read())
+        self.writers: dict[Path, int] = {}
 
     def _read(self) -> Iterator[tuple[str, dict[str, str]]]:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
@@ -123,6 +124,15 @@ class Ledger:
             settings[f"{name} content"] = digest(path) if path else ""
         settings["weights"] = self.weights
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def claim(self, job: FoleyJob, row: int) -> None:
+        """Raises ValueError if an earlier row of the table writes a file that this one would overwrite."""
+        for path in job.outputs:
+            writer = self.writers.setdefault(path.resolve(), row)
+            if writer != row:
+                raise ValueError(
+                    f"{path.name} is written by row {writer} already. Give this row another out."
+                )
 
     def is_finished(self, job: FoleyJob, key: str) -> bool:
         files = self.finished.get(key, {})

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     ledger = batch.Ledger(options.table.with_suffix(options.table.suffix + ".done"), models.fingerprint)
     counts = {"made": 0, "unchanged": 0, "failed": 0}
     for number, row in enumerate(rows, 1):
-        outcome, report = run_row(row, options, models, ledger)
+        outcome, report = run_row(number, row, options, models, ledger)
         counts[outcome] += 1
         print(f"row {number}: {outcome}: {report}", flush=True)
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
@@ -45,13 +45,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def run_row(
-    row: Mapping[str, Any], options: argparse.Namespace, models: FoleyModels, ledger: batch.Ledger
+    number: int,
+    row: Mapping[str, Any],
+    options: argparse.Namespace,
+    models: FoleyModels,
+    ledger: batch.Ledger,
 ) -> tuple[str, str]:
     """What became of a row, and its files or the reason."""
     try:
         job = batch.job_of(
             row, options.table.parent, **{name: getattr(options, name) for name in batch.SHARED}
         )
+        ledger.claim(job, number)
         key = ledger.key(job)
         if ledger.is_finished(job, key):
             return "unchanged", ", ".join(map(str, job.outputs))

@@ -81,6 +81,13 @@ def test_a_list_of_shots_lies_beside_the_table_and_is_another_job_when_it_change
     assert batch.job_of({"video": "v.mp4", "out": "o.mp4", "shots": "auto"}, tmp_path).shots == "auto"
 
 
+def test_a_row_does_not_overwrite_what_an_earlier_one_made(tmp_path, capsys):
+    code, lines = run(write_table(tmp_path, [sound("a.wav"), sound("a.wav", seed=1)]), capsys)
+    assert code == 1
+    assert [line.split(": ")[1] for line in lines] == ["made", "failed"]
+    assert "a.wav is written by row 1 already" in lines[1]
+
+
 def test_line_breaks_within_a_cell_belong_to_it(tmp_path):
     table = tmp_path / "jobs.csv"
     table.write_text('out,prompt\na.wav,"rain\nthunder"\n')
