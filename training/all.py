@@ -14,7 +14,7 @@ from . import audio_teacher, audio_vae, clips, features, synchformer, towers, tr
 from .export import export
 from .loop import Plan
 
-RENDERED, CACHED, HELD_OUT = 500, 800, 48  # clips
+RENDERED, CACHED, HELD_OUT = 500, 600, 48  # clips
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     rendered, cached, runs = args.out / "clips", args.out / "features", args.out / "runs"
     clips.render(rendered, "train", 0, RENDERED)
     found = clips.Clips(rendered)
-    audio_vae.training(runs / "audio_vae", found, planned(audio_vae.PLAN)).run()
+    audio_vae.train(runs / "audio_vae", found, planned(audio_vae.PLAN), planned(audio_vae.DECODER_PLAN).steps)
     synchformer.train(
         runs / "synchformer", found, planned(synchformer.PLAN), planned(synchformer.OFFSET_PLAN).steps
     )

@@ -24,7 +24,7 @@ from ..hunyuan.foley.timing import SAMPLES_PER_LATENT
 from .clips import Clips, draw_sounds
 from .initial import initialise
 from .lapped import begin_lapped
-from .loop import Batch, Plan, Training, command, trained_weights
+from .loop import Batch, Plan, Training, command, has_run, trained_weights
 from .spectra import spectral_distance
 
 # The coarsest stride lies next to the waveform, where every layer costs most.
@@ -97,10 +97,16 @@ def decoder_training(folder: Path, clips: Clips, plan: Plan) -> Training:
     return Training(vae, objective, partial(draw_batch, clips), plan, folder / DECODER)
 
 
+def train(folder: Path, clips: Clips, plan: Plan, decoder_steps: int = DECODER_PLAN.steps) -> None:
+    training(folder, clips, plan).run()
+    decoder_plan = replace(DECODER_PLAN, steps=decoder_steps, seed=plan.seed, device=plan.device)
+    decoder_training(folder, clips, decoder_plan).run()
+
+
 def trained(folder: Path, clips: Clips, count: int = 60) -> AudioVAE:
     """The autoencoder that a run has reached, its latents turned and scaled on sounds of `count` clips."""
     vae = AudioVAE(CONFIG, part="both")
-    vae.load_state_dict(trained_weights(folder / DECODER if (folder / DECODER).is_dir() else folder))
+    vae.load_state_dict(trained_weights(folder / DECODER if has_run(folder / DECODER) else folder))
     vae.eval().requires_grad_(False)
     align_latents(vae, (clips.sound(i) for i in range(min(count, len(clips)))))
     return vae
@@ -150,10 +156,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips")
     parser.add_argument("--decoder-steps", type=int, default=DECODER_PLAN.steps)
     args = parser.parse_args()
-    clips, plan = Clips(args.clips), planned(args)
-    training(args.out, clips, plan).run()
-    decoder_plan = replace(DECODER_PLAN, steps=args.decoder_steps, seed=plan.seed, device=plan.device)
-    decoder_training(args.out, clips, decoder_plan).run()
+    train(args.out, Clips(args.clips), planned(args), args.decoder_steps)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import nn
 
 from . import audio_vae, synchformer, towers, transformer
 from .clips import Clips
+from .loop import has_run
 
 HALF = torch.float16
 TRANSFORMER = torch.bfloat16  # as the published one, which is loaded in the dtype it is stored in
@@ -36,15 +37,15 @@ def save(network: nn.Module, path: Path, dtype: torch.dtype, config: dict | None
 
 def export(runs: Path, rendered: Path, folder: Path) -> None:
     """Write every network that has a run."""
-    if (runs / "audio_vae").is_dir():
+    if has_run(runs / "audio_vae"):
         save(audio_vae.trained(runs / "audio_vae", Clips(rendered)), folder / "audio_vae.safetensors", HALF)
-    if (runs / "synchformer").is_dir():
+    if has_run(runs / "synchformer"):
         heads = dict.fromkeys(("visual_heads", "audio_heads", "num_heads"), synchformer.HEADS)
         network = synchformer.trained(runs / "synchformer")
         save(network, folder / "synchformer.safetensors", HALF, heads)
-    if (runs / "towers" / "siglip2").is_dir():
+    if has_run(runs / "towers" / "siglip2"):
         save_towers(runs, folder)
-    if (runs / "transformer").is_dir():
+    if has_run(runs / "transformer"):
         network = transformer.trained(runs / "transformer")
         save(network, folder / "transformer.safetensors", TRANSFORMER)
 

@@ -153,8 +153,14 @@ class Training:
             return
         state = torch.load(path, map_location=self.plan.device, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.averaged = state["step"], state["averaged"]
+        if self.step < self.plan.steps:  # what has reached its end takes no further step
+            self.optimizer.load_state_dict(state["optimizer"])
+
+
+def has_run(folder: Path) -> bool:
+    """Whether a run in `folder` has got far enough to leave a state."""
+    return (folder / STATE).is_file()
 
 
 def trained_weights(folder: Path) -> dict[str, Tensor]:
@@ -163,7 +169,7 @@ def trained_weights(folder: Path) -> dict[str, Tensor]:
     Raises: FileNotFoundError if nothing was trained in `folder`.
     """
     path = folder / STATE
-    if not path.is_file():
+    if not has_run(folder):
         raise FileNotFoundError(f"No training state in {folder}. Train the network first.")
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {**state["network"], **state["averaged"]}

@@ -34,7 +34,7 @@ from ..hunyuan.foley.timing import SEGMENT_FRAMES, SEGMENT_STEP, TOKENS_PER_SEGM
 from ..hunyuan.media.video import normalise_crops
 from .clips import CLIP_FRAMES, SAMPLES_PER_FRAME, Clips, draw_int
 from .initial import initialise
-from .loop import Batch, Plan, Training, command, trained_weights
+from .loop import Batch, Plan, Training, command, has_run, trained_weights
 from .spectra import MEL_BANDS, log_mel, to_16k
 
 WIDTH, HEADS = 64, 4
@@ -273,7 +273,7 @@ def trained(folder: Path) -> Synchformer:
     branches = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
     synchformer = Synchformer(CONFIG, operations=LAYERS)
     synchformer.load_state_dict(branches)
-    if (folder / "offsets").is_dir():
+    if has_run(folder / "offsets"):
         synchformer.load_state_dict(trained_weights(folder / "offsets"))
     return synchformer.eval().requires_grad_(False)
 
