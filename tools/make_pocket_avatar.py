@@ -8,16 +8,19 @@ calculated, not random: it finds patches of the colour of skin.
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -30,7 +33,6 @@ from hunyuan_av.hunyuan.avatar.speech_encoder import SpeechEncoder
 from hunyuan_av.hunyuan.avatar.transformer import AvatarTransformer
 from hunyuan_av.hunyuan.avatar.video_vae import VideoVAE
 from hunyuan_av.hunyuan.avatar.video_vae_config import SETTINGS, VideoVAEConfig
-from make_pocket import random_weights, save
 from pocket_detector import detector
 
 SEED = 20_250_520
@@ -110,6 +112,32 @@ def write_networks(folder: Path) -> None:
     llava_tokenizer.save(str(folder / "llava" / "tokenizer.json"))
     for name, config in {"llava": llava_config(), "clip": CLIP, "whisper": WHISPER}.items():
         (folder / name / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def random_weights(network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """Numbers that keep signals at a comfortable level, bfloat16, the same on every machine."""
+    return {
+        name: initial(name, tensor, generator).bfloat16().contiguous()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+def initial(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(tensor.shape, generator=generator)
+    if name.endswith(".bias"):
+        return 0.02 * noise
+    if tensor.ndim == 1:  # the scale of a norm
+        return 1 + 0.02 * noise
+    return noise / math.sqrt(tensor[0].numel())
+
+
+def save(tensors: dict[str, Tensor], path: Path, config: dict | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"format": "pt", "trained": "false"}
+    if config is not None:
+        metadata["config"] = json.dumps(config)
+    save_file(tensors, path, metadata)
 
 
 def main() -> None:
