@@ -78,7 +78,13 @@ def with_recorded_tail(rows: list[Tensor], recorded: Tensor) -> Tensor:
 def rotary_table_of(latents: Tensor, sizes: tuple[int, ...]) -> Tensor:
     frames, height, width = latents.shape[2:]
     axes = image_positions(frames, height // 2, width // 2)
-    return grid_rotary_table(axes, sizes, ROPE_THETA).repeat_interleave(2, dim=-1)
+    return cosines_and_sines(grid_rotary_table(axes, sizes, ROPE_THETA))
+
+
+def cosines_and_sines(table: Tensor) -> Tensor:
+    """A rotary table as recorded: the sine twice for each pair, without the sign that `rotate` wants."""
+    cos, sin = table
+    return torch.stack([cos, sin[..., 1::2].repeat_interleave(2, dim=-1)])
 
 
 def conditions_of(transformer: AvatarTransformer, golden: Golden, row: int) -> AvatarConditions:
@@ -142,7 +148,7 @@ def rope(golden: Golden) -> Rows:
     rows, columns = config["token_h"], config["token_w"]
     shift = (0, columns) if config["mode"] == "timecat-w" else (0, 0)
     axes = image_positions(config["frames"], rows, columns, shift)
-    table = grid_rotary_table(axes, config["rope_dim_list"], config["theta"]).repeat_interleave(2, dim=-1)
+    table = cosines_and_sines(grid_rotary_table(axes, config["rope_dim_list"], config["theta"]))
     for name, values in zip(("out.cos", "out.sin"), table, strict=True):
         yield golden.compare(name, values, golden.tolerance())
 

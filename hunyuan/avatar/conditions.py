@@ -148,7 +148,7 @@ class Speaker:
 class RotaryTable:
     """The rotary table of a window's image tokens, the same for all rows.
 
-    values: (2, n, head size / 2), float32. frames: of the window.
+    values: (2, n, head size), float32. frames: of the window.
     """
 
     values: Tensor

@@ -6,48 +6,21 @@ with the audio tokens alone, its modulation led token by token by the sync featu
 Axes: b batch, n tokens, d channels per head.
 """
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..layers.attention import Attention
-from ..layers.embeddings import nearest_exact
 from ..layers.mlp import MLP, ConvMLP, convolve
-from ..layers.modulation import Modulation, modulate
-from ..layers.norm import Float32HeadNorm, HeadNorm, layer_norm
+from ..layers.modulation import Modulation, gated, modulate
+from ..layers.norm import Float32HeadNorm, HeadNorm, layer_norm, norm_together
 from ..layers.rope import rotary_table, rotate
 from .config import FoleyConfig
+from .positions import Positions
 
 JOINT_EPS = 1e-6  # layer and head norms of joint blocks, and the final layer
 AUDIO_EPS = 1e-5  # layer norms of audio blocks
 AUDIO_HEAD_EPS = torch.finfo(torch.float32).eps  # head norms of audio blocks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Positions:
-    """Rotary tables and resampling indexes of one forward pass, shared by all blocks."""
-
-    audio: Tensor  # (2, audio tokens, d / 2): plain positions
-    visual: Tensor  # (2, visual tokens, d / 2): plain positions
-    joint: Tensor  # (2, visual + audio tokens, d / 2): both streams interleaved at the latents' rate
-    visual_content: Tensor | None  # which visual token's query and key stand at each visual place
-
-    @classmethod
-    def of(cls, audio_tokens: int, visual_tokens: int, head_size: int, device: torch.device) -> "Positions":
-        audio = torch.arange(audio_tokens, device=device)
-        slots = nearest_exact(audio_tokens, visual_tokens, device)
-
-        # As trained: with more visual than audio tokens, resampling to the latents' rate and back loses some.
-        crowded = visual_tokens > audio_tokens
-        content = nearest_exact(visual_tokens, audio_tokens, device)[slots] if crowded else None
-        return cls(
-            audio=rotary_table(audio, head_size),
-            visual=rotary_table(torch.arange(visual_tokens, device=device), head_size),
-            joint=rotary_table(torch.cat([2 * slots + 1, 2 * audio]), head_size),
-            visual_content=content,
-        )
 
 
 class JointBlock(nn.Module):
@@ -122,7 +95,7 @@ class JointBlock(nn.Module):
         visual_in = modulate(visual, visual_shift, visual_scale, eps=JOINT_EPS)
 
         visual_out, audio_out = self._joint_attention(audio_in, visual_in, positions, audio_only, attend)
-        audio = audio + audio_gate * self.audio_self_proj(audio_out)
+        audio = gated(audio, audio_gate, self.audio_self_proj(audio_out))
         audio = self._read_prompt(
             audio, audio_rest[:3], text_kv, positions.audio, read,
             self.audio_cross_q, self.audio_cross_q_norm, self.audio_cross_proj,
@@ -131,7 +104,7 @@ class JointBlock(nn.Module):
         if visual_out is None:
             return audio, None
 
-        visual = visual + visual_gate * self.v_cond_self_proj(visual_out)
+        visual = gated(visual, visual_gate, self.v_cond_self_proj(visual_out))
         visual = self._read_prompt(
             visual, visual_rest[:3], text_kv, positions.visual, read,
             self.v_cond_cross_q, self.v_cond_cross_q_norm, self.v_cond_cross_proj,
@@ -141,22 +114,23 @@ class JointBlock(nn.Module):
     def _joint_attention(
         self, audio: Tensor, visual: Tensor, positions: Positions, audio_only: bool, attend: Attention
     ) -> tuple[Tensor | None, Tensor]:
-        audio_q, audio_k, audio_v = self._split(self.audio_self_attn_qkv(audio))
-        visual_q, visual_k, visual_v = self._split(self.v_cond_attn_qkv(visual))
-        visual_q, visual_k = self.v_cond_attn_q_norm(visual_q), self.v_cond_attn_k_norm(visual_k)
+        audio_qk, audio_v = self._heads(
+            self.audio_self_attn_qkv(audio), self.audio_self_q_norm, self.audio_self_k_norm
+        )
+        visual_qk, visual_v = self._heads(
+            self.v_cond_attn_qkv(visual), self.v_cond_attn_q_norm, self.v_cond_attn_k_norm
+        )
         if positions.visual_content is not None:
-            visual_q = visual_q[:, :, positions.visual_content]
-            visual_k = visual_k[:, :, positions.visual_content]
+            visual_qk = visual_qk[..., positions.visual_content, :]
 
-        length = visual.shape[1]
-        k = rotate(torch.cat([visual_k, self.audio_self_k_norm(audio_k)], dim=2), positions.joint)
+        q, k = rotate(torch.cat([visual_qk, audio_qk], dim=3), positions.joint)
         v = torch.cat([visual_v, audio_v], dim=2)
-        audio_q = self.audio_self_q_norm(audio_q)
+        length = visual.shape[1]
         if audio_only:
-            return None, _join(attend(rotate(audio_q, positions.joint[:, length:]), k, v))
+            return None, _join(attend(q[:, :, length:], k, v))
 
-        out = _join(attend(rotate(torch.cat([visual_q, audio_q], dim=2), positions.joint), k, v))
-        return out[:, :length], out[:, length:]
+        out = attend(q, k, v)
+        return _join(out[:, :, :length]), _join(out[:, :, length:])
 
     def _read_prompt(
         self, x: Tensor, modulation: list[Tensor], text_kv: Tensor, table: Tensor, attend: Attention,
@@ -168,10 +142,12 @@ class JointBlock(nn.Module):
             to_q(modulate(x, shift, scale, eps=JOINT_EPS)), "b n (heads d) -> b heads n d", heads=self.heads
         )
         k, v = rearrange(text_kv, "b two n (heads d) -> two b heads n d", heads=self.heads)
-        return x + gate * proj(_join(attend(rotate(q_norm(q), table), k, v)))
+        return gated(x, gate, proj(_join(attend(rotate(q_norm(q), table), k, v))))
 
-    def _split(self, qkv: Tensor) -> Tensor:
-        return rearrange(qkv, "b n (three heads d) -> three b heads n d", three=3, heads=self.heads)
+    def _heads(self, qkv: Tensor, q_norm: HeadNorm, k_norm: HeadNorm) -> tuple[Tensor, Tensor]:
+        """Normalised queries and keys, (2, b, heads, n, d), and values, (b, heads, n, d)."""
+        heads = rearrange(qkv, "b n (three heads d) -> three b heads n d", three=3, heads=self.heads)
+        return norm_together(heads[:2], q_norm, k_norm), heads[2]
 
 
 def _join(heads: Tensor) -> Tensor:
@@ -180,7 +156,7 @@ def _join(heads: Tensor) -> Tensor:
 
 def _feed_forward(x: Tensor, modulation: list[Tensor], mlp: nn.Module) -> Tensor:
     shift, scale, gate = modulation
-    return x + gate * mlp(modulate(x, shift, scale, eps=JOINT_EPS))
+    return gated(x, gate, mlp(modulate(x, shift, scale, eps=JOINT_EPS)))
 
 
 class AudioBlock(nn.Module):
@@ -218,18 +194,18 @@ class AudioBlock(nn.Module):
         table:     rotary table of the audio positions.
         attention: in the place of the block's own, for this call alone.
         """
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (
-            chunk[:, to_audio] for chunk in self.modulation(condition)
-        )
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulation(condition, to_audio)
 
         qkv = self.linear_qkv(modulate(audio, shift, scale, eps=AUDIO_EPS))
         # As trained: here q, k and v lie innermost, not outermost as in the joint blocks.
-        q, k, v = rearrange(qkv, "b n (heads d three) -> three b heads n d", three=3, heads=self.heads)
-        q, k = rotate(self.q_norm(q), table).to(v.dtype), rotate(self.k_norm(k), table).to(v.dtype)
+        heads = rearrange(qkv, "b n (heads d three) -> three b heads n d", three=3, heads=self.heads)
+        q, k = rotate(norm_together(heads[:2], self.q_norm, self.k_norm), table).to(qkv.dtype)
+        # Fused attention wants the channels of a head side by side; with every third one it is not taken.
+        v = heads[2].contiguous()
         attended = _join((attention or self.attention)(q, k, v))
-        audio = audio + gate * convolve(self.linear1, attended)
+        audio = gated(audio, gate, convolve(self.linear1, attended))
 
-        return audio + mlp_gate * self.linear2(modulate(audio, mlp_shift, mlp_scale, eps=AUDIO_EPS))
+        return gated(audio, mlp_gate, self.linear2(modulate(audio, mlp_shift, mlp_scale, eps=AUDIO_EPS)))
 
 
 class FinalLayer(nn.Module):

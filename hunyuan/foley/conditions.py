@@ -1,10 +1,12 @@
 """What guides the sampler, in the form that does not depend on the step: encoded once per clip."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .positions import Positions
 
 VISUAL = "visual"
 SYNC = "sync"
@@ -16,12 +18,14 @@ class FoleyConditions:
 
     text_kv: (b, blocks, 2, text tokens, hidden), each joint block's normalised and rotated keys, and values.
     visual:  (b, visual tokens, hidden), embedded frames.
-    sync:    (b, sync tokens, hidden), embedded before they are stretched to the latents' length.
+    sync:    (b, sync tokens, hidden), float32, embedded before they are stretched to the latents' length.
+    positions: of latents of one length; None where every call makes its own.
     """
 
     text_kv: Tensor
     visual: Tensor
     sync: Tensor
+    positions: Positions | None = None
 
     @property
     def rows(self) -> int:
@@ -29,7 +33,7 @@ class FoleyConditions:
 
     def expand(self, rows: int) -> "FoleyConditions":
         """The same single row for `rows` samples, without copying."""
-        return FoleyConditions(**{name: t.expand(rows, *t.shape[1:]) for name, t in self._tensors().items()})
+        return replace(self, **{name: t.expand(rows, *t.shape[1:]) for name, t in self._tensors().items()})
 
     def stacks_with(self, other: "FoleyConditions") -> bool:
         """Whether both fit into one batch: prompts of unequal length do not."""
@@ -39,8 +43,8 @@ class FoleyConditions:
     @staticmethod
     def stack(parts: Sequence["FoleyConditions"]) -> "FoleyConditions":
         """The rows of all parts, in order."""
-        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(FoleyConditions)}
-        return FoleyConditions(**{name: torch.cat(tensors) for name, tensors in columns.items()})
+        rows = [part._tensors() for part in parts]
+        return replace(parts[0], **{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"text_kv": self.text_kv, "visual": self.visual, "sync": self.sync}

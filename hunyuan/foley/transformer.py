@@ -7,6 +7,7 @@ Axes: b batch, n tokens, d channels.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..layers.attention import Attention, attention
-from ..layers.embeddings import TextProjection, TimestepEmbedder, nearest_exact
+from ..layers.embeddings import TextProjection, TimestepEmbedder
 from ..layers.mlp import ConvMLP, SwiGLU
-from .blocks import AudioBlock, FinalLayer, JointBlock, Positions
+from .blocks import AudioBlock, FinalLayer, JointBlock
 from .conditions import SYNC, VISUAL, FoleyConditions
 from .config import FoleyConfig
+from .positions import Positions
 from .timing import TOKENS_PER_SEGMENT
 
 RunBlock = Callable[..., Any]  # what `run_block` is, for a host that wraps blocks or leaves some out
@@ -88,8 +90,13 @@ class FoleyTransformer(nn.Module):
         return FoleyConditions(
             text_kv=torch.stack([block.text_keys_values(states) for block in self.joint_blocks], dim=1),
             visual=self.visual_proj(visual.to(text)),
-            sync=self.sync_in((sync.float() + places.to(sync.device, torch.float32)).to(text)),
+            # As trained: sync features are float32, and with them the audio stream, even in half precision.
+            sync=self.sync_in((sync.float() + places.to(sync.device, torch.float32)).to(text)).float(),
         )
+
+    def place(self, conditions: FoleyConditions, audio_tokens: int) -> FoleyConditions:
+        """The conditions with their positions for latents of this length: made once, not in every step."""
+        return replace(conditions, positions=self._positions(conditions, audio_tokens))
 
     def forward(
         self, x: Tensor, t: Tensor, conditions: FoleyConditions, *, run: RunBlock = run_block
@@ -97,17 +104,15 @@ class FoleyTransformer(nn.Module):
         """The velocity d x / d sigma, computed in the dtype of x.
 
         x: (b, latent channels, n), noisy latents. t: (b,), time in 0..1000.
-        conditions: as many rows as x, from `prepare`.
+        conditions: as many rows as x, from `prepare`; `place` saves making their positions anew.
         run:        calls each block, in the place of `run_block`.
         Returns x's shape.
         """
-        positions = Positions.of(x.shape[-1], conditions.visual.shape[1], self.config.head_size, x.device)
-        to_audio = nearest_exact(conditions.sync.shape[1], x.shape[-1], x.device)
+        positions = self._positions(conditions, x.shape[-1])
         vec = self.time_in(t, x.dtype)[:, None]
-        # As trained: sync features are float32, and with them the whole audio stream, even in half precision.
-        sync = conditions.sync.float()
+        sync = conditions.sync.float()  # a host may have cast it to the weights' dtype
 
-        audio, visual = self.audio_embedder(x) + sync[:, to_audio], conditions.visual
+        audio, visual = self.audio_embedder(x) + sync[:, positions.to_audio], conditions.visual
         time, last = F.silu(vec), len(self.triple_blocks) - 1
         for i, block in enumerate(self.joint_blocks):
             # The visual stream ends in the last joint block.
@@ -116,7 +121,7 @@ class FoleyTransformer(nn.Module):
 
         condition = F.silu(sync + vec).to(x.dtype)
         for i, block in enumerate(self.single_blocks):
-            inputs = audio, condition, to_audio, positions.audio
+            inputs = audio, condition, positions.to_audio, positions.audio
             audio = run("audio", i, block, *inputs)
 
         return self.final_layer(audio, x.dtype).transpose(1, 2)
@@ -124,6 +129,15 @@ class FoleyTransformer(nn.Module):
     @property
     def joint_blocks(self) -> list[JointBlock]:
         return list(self.triple_blocks)  # type: ignore[arg-type]
+
+    def _positions(self, conditions: FoleyConditions, audio_tokens: int) -> Positions:
+        positions = conditions.positions
+        if positions is not None and positions.audio_tokens == audio_tokens:
+            return positions
+        visual, sync = conditions.visual, conditions.sync
+        return Positions.of(
+            audio_tokens, visual.shape[1], sync.shape[1], self.config.head_size, visual.device
+        )
 
     def _check_features(self, text: Tensor, visual: Tensor, sync: Tensor) -> None:
         sizes = {

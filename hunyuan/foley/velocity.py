@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from ..sampling.denoise import SMALLEST_SIGMA
-from ..sampling.guidance import GuidanceScales, combine, needed_branches
+from ..sampling.guidance import ALWAYS, GuidanceScales, combine, needed_branches
 from ..sampling.schedule import TIME_SCALE
 from .conditions import SYNC, VISUAL, FoleyConditions
-from .transformer import FoleyTransformer
-
-ALWAYS = (0.0, 1.0)  # guidance at every noise level
+from .transformer import FoleyTransformer, RunBlock, run_block
 
 # What each branch of the guidance chain is not shown: everything, then sync, then nothing.
 HIDDEN = (frozenset({VISUAL, SYNC}), frozenset({SYNC}), frozenset(), frozenset())
@@ -59,7 +57,8 @@ class GuidedVelocity:
     """d latents / d sigma under guidance: what a solver asks for.
 
     Conditions are prepared here, once; a call is pure. Branches whose prompts are equally long share one
-    batch, unconditional rows first.
+    batch, unconditional rows first. Batches are put together at the first call and kept until one asks for
+    others.
     """
 
     def __init__(
@@ -70,35 +69,39 @@ class GuidedVelocity:
         *,
         interval: tuple[float, float] = ALWAYS,
         dtype: torch.dtype = torch.float32,
+        run: RunBlock = run_block,
     ) -> None:
         """interval: noise levels, inclusive, at which guidance acts; elsewhere the last branch runs alone.
 
         dtype: what the transformer computes in; features and latents may come in any.
+        run:   calls each of the transformer's blocks, see `FoleyTransformer.forward`.
         """
-        self.transformer, self.interval, self.dtype = transformer, interval, dtype
+        self.transformer, self.interval, self.dtype, self.run = transformer, interval, dtype, run
         self.links = scales.chain
         self.branches = distinct_branches(needed_branches(self.links), prompt.drop)
-        self.conditions = {
-            branch: prompt.prepare(transformer, branch, dtype) for branch in {*self.branches, ALL}
-        }
+        self.conditions = {branch: prompt.prepare(transformer, branch, dtype) for branch in self.branches}
+        self._kept: tuple[object, list[FoleyConditions]] = None, []
 
     def __call__(self, latents: Tensor, sigma: float) -> Tensor:
         """latents: (b, c, n), float32. Returns the same shape, float32."""
         low, high = self.interval
-        branches = self.branches if low <= sigma <= high else [ALL]
+        branches = self.branches if low <= sigma <= high else self.branches[-1:]
         return combine(branches, self._velocities(latents, sigma, branches), self.links)
 
     def _velocities(self, latents: Tensor, sigma: float, branches: Sequence[int]) -> Iterator[Tensor]:
-        rows = latents.shape[0]
-        conditions = [self.conditions[branch].expand(rows) for branch in branches]
+        rows, _, length = latents.shape
         time = max(sigma, SMALLEST_SIGMA) * TIME_SCALE
-        if all(conditions[0].stacks_with(other) for other in conditions[1:]):
-            x = latents.repeat(len(branches), 1, 1)
-            yield from self._run(x, time, FoleyConditions.stack(conditions)).split(rows)
-        else:
-            for condition in conditions:
-                yield self._run(latents, time, condition)
+        for conditions in self._batches(tuple(branches), rows, length):
+            x = latents.to(self.dtype).repeat(conditions.rows // rows, 1, 1)
+            t = torch.full((x.shape[0],), time, device=x.device)
+            yield from self.transformer(x, t, conditions, run=self.run).float().split(rows)
 
-    def _run(self, x: Tensor, time: float, conditions: FoleyConditions) -> Tensor:
-        t = torch.full((x.shape[0],), time, device=x.device)
-        return self.transformer(x.to(self.dtype), t, conditions).float()
+    def _batches(self, branches: tuple[int, ...], rows: int, length: int) -> list[FoleyConditions]:
+        """What each call of the transformer is given: the same in all steps of a clip."""
+        key = branches, rows, length
+        if self._kept[0] != key:
+            batches = [self.conditions[branch].expand(rows) for branch in branches]
+            if all(batches[0].stacks_with(other) for other in batches[1:]):
+                batches = [FoleyConditions.stack(batches)]
+            self._kept = key, [self.transformer.place(batch, length) for batch in batches]
+        return self._kept[1]

@@ -22,12 +22,31 @@ class HeadNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(head_size, dtype=dtype, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight.to(x)
+        return self.scaled(x, self.weight_for(x))
+
+    def weight_for(self, x: Tensor) -> Tensor:
+        """The weight where and as it is multiplied."""
+        return self.weight.to(x)
+
+    def scaled(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The norm with this weight, which may differ between parts of x."""
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * weight
 
 
 class Float32HeadNorm(HeadNorm):
     """The same norm as torch's autocast runs it: weight and all in float32, and float32 comes out."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.to(x.device, torch.float32)
-        return F.rms_norm(x.float(), x.shape[-1:], weight, self.eps)
+    def weight_for(self, x: Tensor) -> Tensor:
+        return self.weight.to(x.device, torch.float32)
+
+    def scaled(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps) * weight
+
+
+def norm_together(x: Tensor, first: HeadNorm, second: HeadNorm) -> Tensor:
+    """Two norms of one kind at once, as queries and keys have them: half the kernels of one after the other.
+
+    x: (2, ...), what the first norms and what the second.
+    """
+    weights = torch.stack([norm.weight_for(x) for norm in (first, second)])
+    return first.scaled(x, weights.view(2, *[1] * (x.ndim - 2), -1))

@@ -13,20 +13,22 @@ THETA = 10_000.0  # base of the geometric series of frequencies
 
 
 def rotary_table(positions: Tensor, head_size: int, theta: float = THETA) -> Tensor:
-    """Cosines and sines of every position and channel pair.
+    """What `rotate` multiplies every channel with, and its partner in the pair: the cosine, and plus or minus
+    the sine of the pair's angle.
 
-    positions: (n,), any number type. Returns (2, n, head_size / 2), float32.
+    positions: (n,), any number type. Returns (2, n, head_size), float32.
     """
     exponents = torch.arange(0, head_size, 2, dtype=torch.float32, device=positions.device) / head_size
     angles = torch.outer(positions.float(), 1.0 / theta**exponents)
-    return torch.stack([angles.cos(), angles.sin()])
+    cos, sin = angles.cos(), angles.sin()
+    return rearrange([cos, cos, -sin, sin], "(two pair) n m -> two n (m pair)", two=2)
 
 
 def grid_rotary_table(axes: Sequence[Tensor], sizes: Sequence[int], theta: float) -> Tensor:
     """The table of tokens with several coordinates, each turning channels of its own.
 
     axes: for each coordinate, (n,). sizes: how many channels of a head it turns, in the same order.
-    Returns (2, n, head size / 2), float32.
+    Returns (2, n, head size), float32.
     """
     parts = [rotary_table(axis, size, theta) for axis, size in zip(axes, sizes, strict=True)]
     return torch.cat(parts, dim=-1)
@@ -35,9 +37,9 @@ def grid_rotary_table(axes: Sequence[Tensor], sizes: Sequence[int], theta: float
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn each pair (2m, 2m + 1) of the last axis by its position's angle.
 
-    x: (b, heads, n, d). table: (2, n, d / 2) from `rotary_table`. Returns x's shape and dtype.
+    x: (..., n, d). table: (2, n, d) from `rotary_table`. Returns x's shape and dtype.
     """
     cos, sin = table
-    even, odd = rearrange(x.float(), "... (pairs two) -> two ... pairs", two=2)
-    turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    partners = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    # The table is float32, and so is what is multiplied with it, whatever x is.
+    return torch.addcmul(x * cos, partners, sin).to(x.dtype)

@@ -1,11 +1,14 @@
 """Noise levels of flow matching: sigma 1 is noise, sigma 0 is data, time is 1000 sigma."""
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 TIME_SCALE = 1000.0
+Level = TypeVar("Level", float, Tensor)
+
 SMALLEST_DENOISE = 0.001  # below it the steps that are left out would fill the memory
 
 
@@ -25,4 +28,9 @@ def flow_sigmas(steps: int, *, shift: float = 1.0, denoise: float = 1.0) -> Tens
     if denoise == 0:
         return torch.zeros(1)
     sigmas = torch.linspace(1, 0, int(steps / denoise) + 1)[-(steps + 1) :]
-    return shift * sigmas / (1 + (shift - 1) * sigmas) if shift != 1 else sigmas
+    return shifted(sigmas, shift) if shift != 1 else sigmas
+
+
+def shifted(sigma: Level, shift: float) -> Level:
+    """A noise level, or several, moved towards noise where `shift` is above 1; 0 and 1 stay."""
+    return shift * sigma / (1 + (shift - 1) * sigma)

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -174,6 +175,23 @@ def test_the_host_can_replace_attention(tiny_config, randomised, inputs):
     assert sorted(calls) == [False] * 8 + [True] * 2
 
 
+def test_a_hosts_attention_for_one_call_runs_in_every_block(transformer, conditions, inputs):
+    """As inside ComfyUI, where its user or another node picks the kernel."""
+    calls = []
+
+    def run(kind, number, block, *given):
+        def chosen(q, k, v, mask=None):
+            calls.append((kind, number))
+            return attention(q, k, v, mask)
+
+        return block(*given, attention=chosen)
+
+    x = inputs.latents()
+    found = transformer.predict(transformer.features(x, T, conditions, run), T, conditions, run)
+    assert calls == [*(("double", i) for i in range(4)), ("single", 0), ("single", 1)]
+    assert torch.equal(found, transformer(x, T, conditions))
+
+
 def test_constructors_never_touch_weights(tiny_config):
     class Lazy(nn.Module):
         """A layer whose weights come with the checkpoint."""
@@ -214,7 +232,7 @@ def test_block_norms_have_the_published_epsilon(tiny_config, randomised):
         layer.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
 
     quiet = torch.tensor([1e-3, -1e-3]).repeat(16)[None, None]  # variance 1e-6
-    vec, table = torch.zeros(1, 1, 32), torch.stack([torch.ones(1, 8), torch.zeros(1, 8)])
+    vec, table = torch.zeros(1, 1, 32), torch.stack([torch.ones(1, 16), torch.zeros(1, 16)])
     double(quiet, quiet, vec, table)
     single(quiet, vec, table)
     final(quiet, vec)
@@ -292,6 +310,21 @@ def test_many_tokens_pass_in_chunks_and_nothing_changes(transformer, conditions,
         hook.remove()
     torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=1e-5)
     assert max(rows) == 5
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 11, 12, 16])
+def test_chunks_of_tokens_give_the_same_bits(transformer, inputs, chunk, monkeypatch):
+    """In whole numbers sums are exact, in whatever order a kernel adds: only a token out of place differs."""
+    layer = copy.deepcopy(transformer.single_blocks[0].linear1)
+    for parameter in layer.parameters():
+        parameter.copy_(parameter.mul(30).round())
+    x, others = (inputs.random(2, 12, 32, seed=seed).mul(4).round() for seed in (1, 2))
+
+    def function(part, other):
+        return layer(torch.cat([part[..., :16], other[..., 16:]], dim=-1))
+
+    monkeypatch.setattr(blocks, "CHUNK", chunk)
+    assert torch.equal(blocks.in_chunks(function, x, others), function(x, others))
 
 
 def test_gradients_pass_chunks(transformer, conditions, inputs, monkeypatch):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from pack.hunyuan.sampling.denoise import denoise
-from pack.hunyuan.sampling.guidance import GuidanceScales
+from pack.hunyuan.sampling.guidance import GuidanceScales, guidance_interval
 from pack.hunyuan.sampling.schedule import flow_sigmas
 
 SEPARATE = GuidanceScales(text=4.0, video=2.0, sync=3.0)
@@ -69,6 +69,36 @@ def test_outside_its_interval_guidance_is_off(transformer, prompt, latents):
         assert torch.equal(velocity(x, sigma), plain(x, sigma))
     for sigma in (0.8, 0.5, 0.2):
         assert torch.equal(velocity(x, sigma), always(x, sigma))
+
+
+@pytest.mark.parametrize(
+    ("steps", "end", "rows"), [(10, 1.0, 20), (10, 0.6, 16), (25, 0.6, 40), (10, 0.0, 10)]
+)
+def test_steps_without_guidance_run_the_network_once(transformer, prompt, latents, steps, end, rows):
+    """rows: how often the transformer sees the latents."""
+    seen = []
+    hook = transformer.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
+    velocity = GuidedVelocity(
+        transformer, prompt, GuidanceScales.all(4.5), interval=guidance_interval(0.0, end)
+    )
+    *_, _ = denoise(velocity, latents(), flow_sigmas(steps))
+    hook.remove()
+    assert sum(seen) == rows
+
+
+def test_guidance_throughout_is_bit_equal_to_no_interval(transformer, prompt, latents):
+    plain = GuidedVelocity(transformer, prompt, SEPARATE)
+    throughout = GuidedVelocity(transformer, prompt, SEPARATE, interval=guidance_interval(0.0, 1.0))
+    *_, expected = denoise(plain, latents(), flow_sigmas(6, shift=3.3))
+    *_, mine = denoise(throughout, latents(), flow_sigmas(6, shift=3.3))
+    assert torch.equal(mine, expected)
+
+
+def test_without_guidance_by_the_prompt_its_absence_lasts_outside_the_interval(transformer, prompt, latents):
+    scales = GuidanceScales(text=0.0, video=3.0, sync=3.0)
+    velocity = GuidedVelocity(transformer, prompt, scales, interval=(0.9, 1.0))
+    expected = one_branch(transformer, prompt, latents(), 0.5, negative=True)
+    torch.testing.assert_close(velocity(latents(), 0.5), expected)
 
 
 def test_prompts_of_unequal_length_run_one_after_the_other_with_the_same_result(

@@ -1,0 +1,67 @@
+from collections import Counter
+
+import pytest
+import torch
+from pack.hunyuan.foley.compiled import compiled_blocks
+from pack.hunyuan.foley.config import FoleyConfig
+from pack.hunyuan.foley.transformer import FoleyTransformer
+from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
+from pack.hunyuan.sampling.guidance import GuidanceScales
+from torch._dynamo.backends.debugging import aot_eager
+
+SCALES = GuidanceScales.all(4.5)
+
+
+class Noting:
+    """A backend that runs what it is given as it is, and notes how many graphs that were."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return aot_eager(graph, inputs)
+
+
+@pytest.fixture
+def deep(randomised):
+    """Enough blocks of each kind that compiling every one of them would show."""
+    return randomised(
+        FoleyTransformer(
+            FoleyConfig(
+                hidden_size=32, num_heads=2, joint_depth=3, audio_depth=4,
+                latent_channels=6, text_size=10, visual_size=12, sync_size=14,
+            )
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_of_a_kind_share_one_graph_for_all_lengths(deep, features, latents, dtype):
+    torch._dynamo.reset()
+    backend = Noting()
+    run, network = compiled_blocks(backend), deep.to(dtype)
+    graphs = Counter()
+    for length, text, visual, segments in ((50, 5, 8, 3), (77, 6, 12, 4), (120, 9, 19, 6)):
+        positive, frames, sync = features(0, text=text, visual=visual, segments=segments)
+        negative, *_ = features(1, text=text)
+        prompt = FoleyPrompt(positive=positive, negative=negative, visual=frames, sync=sync)
+        compiled, plain = (
+            GuidedVelocity(network, prompt, SCALES, dtype=dtype, **options) for options in ({"run": run}, {})
+        )
+        x = latents(length=length)
+        with torch.inference_mode():
+            expected = plain(x, 0.5)
+            difference = (compiled(x, 0.5) - expected).norm() / expected.norm()
+        assert difference < (1e-5 if dtype == torch.float32 else 2e-2)
+        graphs[length] = backend.graphs
+    # Joint blocks, the last of them, audio blocks: each at most twice.
+    assert 3 <= graphs[50] <= 6
+    assert graphs[120] <= 6
+    assert graphs[120] == graphs[77]
+
+
+def test_a_torch_that_shares_no_graphs_is_named(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.4.1")
+    with pytest.raises(RuntimeError, match=r"torch 2\.4\.1 would compile every block by itself"):
+        compiled_blocks()
