@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..host.standalone.memory import DTYPES, Placement
+from ..host.standalone.memory_plan import carry_out, limit_cuda
 from ..hunyuan.foley.audio_vae import AudioVAE
 from ..hunyuan.foley.sync_encoder import SyncEncoder
 from ..hunyuan.foley.text_encoder import TextEncoder
@@ -15,9 +16,10 @@ from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.files import digest
 from ..hunyuan.media.source import check_readable
 from ..model_loaders.encoders import load_text_encoder, load_visual_encoder
-from ..model_loaders.foley import load_audio_vae, load_sync_encoder, load_transformer
+from ..model_loaders.foley import load_audio_vae, load_sync_encoder
 from ..model_loaders.foley_folder import POCKET, find_foley
 from ..model_loaders.lora import add_lora
+from .foley_memory import MemoryLimit, make_plan, needs_of, transformer_of
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,49 @@ class FoleyModels:
         vae_part: Literal["decoder", "both"] = "decoder",
         vae_dtype: str = "float32",
         loras: Iterable[str] = (),
+        weight_dtype: str | None = None,
+        memory: MemoryLimit | None = None,
     ) -> "FoleyModels":
         """The weights in `folder`, or the pocket weights.
 
         vae_part: "both" to start from a given sound. loras: added to the transformer, FILE or FILE:STRENGTH.
+        weight_dtype: how the transformer's layers are stored, None being as they compute, or packed as in
+            their file. memory: what all has to fit into; then it is said how it does.
+        Raises: ValueError if it does not fit, besides what the loaders raise.
         """
         chosen = [Lora.parse(text) for text in loras]  # before gigabytes are read
         files = find_foley(folder or POCKET, size)
-        device = placement.device
-        transformer = load_transformer(files.transformer, placement.dtype)
+        vae = load_audio_vae(files.audio_vae, vae_part, DTYPES[vae_dtype])
+        visual, sync = load_visual_encoder(files.visual_encoder), load_sync_encoder(files.synchformer)
+        text = load_text_encoder(files.text_encoder)
+
+        plan = None
+        if memory is not None:
+            others = needs_of(visual, sync, text, vae, memory)
+            beside = sum(lora.path.stat().st_size for lora in chosen)
+            plan = make_plan(files.transformer, weight_dtype, placement.dtype, memory, others, beside)
+            weight_dtype = plan.form.packing
+            print(f"Memory: {plan}")
+            limit_cuda(memory.bytes, placement.device)
+        transformer = transformer_of(files.transformer, weight_dtype, placement.dtype)
         for lora in chosen:
             add_lora(transformer, lora.path, lora.strength)
-        origin = str(folder) if folder else "pocket (tiny and untrained: the sound is noise)"
+        groups = [[visual, sync], [text], [vae]]
+        if plan is None:
+            for network in (transformer, visual, sync, text, vae):
+                network.to(placement.device)
+        else:
+            carry_out(plan, transformer, groups, placement.device)
+
+        origin = str(folder) if folder else "pocket (tiny, trained on rendered scenes)"
+        stored = [weight_dtype] if weight_dtype else []
         return cls(
-            transformer=transformer.to(device),
-            audio_vae=load_audio_vae(files.audio_vae, vae_part, DTYPES[vae_dtype]).to(device),
-            visual_encoder=load_visual_encoder(files.visual_encoder).to(device),
-            sync_encoder=load_sync_encoder(files.synchformer).to(device),
-            text_encoder=load_text_encoder(files.text_encoder).to(device),
+            transformer=transformer,
+            audio_vae=vae,
+            visual_encoder=visual,
+            sync_encoder=sync,
+            text_encoder=text,
             origin=", with ".join([origin, *map(str, chosen)]),
-            fingerprint="; ".join([files.fingerprint, *(lora.fingerprint for lora in chosen)]),
+            fingerprint="; ".join([files.fingerprint, *(lora.fingerprint for lora in chosen), *stored]),
             placement=placement,
         )

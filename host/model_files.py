@@ -9,6 +9,7 @@ from typing import Protocol
 
 PACK = Path(__file__).parent.parent
 SUFFIXES = frozenset({".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"})
+PACKED_SUFFIXES = SUFFIXES | {".gguf"}
 FOLDER_WEIGHTS = {"model.safetensors", "pytorch_model.bin"}  # of networks published as transformers folders
 FIRST_PART = re.compile(r"-0*1-of-\d+\.")  # in the name of the first of several such files
 LATER_PART = re.compile(r"-0*([2-9]|[1-9]\d+)-of-\d+\.")
@@ -29,7 +30,9 @@ class Places:
 
 PLACES: Mapping[str, Places] = MappingProxyType(
     {
-        "foley_model": Places(("diffusion_models", "foley"), "pocket/foley/transformer.safetensors", "foley"),
+        "foley_model": Places(
+            ("diffusion_models", "foley"), "pocket/foley/transformer.safetensors", "foley", PACKED_SUFFIXES
+        ),
         "foley_vae": Places(("vae", "foley"), "pocket/foley/audio_vae.safetensors", "vae_128d"),
         "clap": Places(("text_encoders", "foley"), "pocket/foley/clap/model.safetensors", "clap"),
         "siglip": Places(("clip_vision", "foley"), "pocket/foley/siglip2/model.safetensors", "siglip"),

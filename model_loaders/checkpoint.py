@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 
 from .contents import Checkpoint
+from .gguf_file import MAGIC as GGUF_MAGIC
+from .gguf_file import open_gguf
 from .pickle_file import LEGACY_MAGIC, ZIP_MAGIC, open_legacy, open_zip
 from .safetensors_file import open_safetensors
 
@@ -19,12 +21,11 @@ MISTAKES = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file it points to. Download the file itself.",
     b"<!doctype html": "is a web page. Download the file itself.",
     b"<html": "is a web page. Download the file itself.",
-    b"GGUF": "is a GGUF file, which this pack does not read. Use safetensors or .pth.",
 }
 
 
 def open_checkpoint(path: Path | str) -> Checkpoint:
-    """The tensors of a safetensors or torch file: validated first, read when they are asked for.
+    """The tensors of a safetensors, torch or GGUF file: validated first, read when they are asked for.
 
     Raises FileNotFoundError, PermissionError, or ValueError for a file that is damaged, foreign or unsafe.
     """
@@ -40,9 +41,13 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
         if path.suffix == ".safetensors":
             raise ValueError(f"{path.name} was written by torch.save, not as safetensors. Rename it to .pth.")
         return open_zip(path) if start.startswith(ZIP_MAGIC) else open_legacy(path)
+    if start.startswith(GGUF_MAGIC):
+        return open_gguf(path)
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return open_safetensors(path)
-    raise ValueError(f"{path.name} is not a checkpoint: neither safetensors nor written by torch.save.")
+    raise ValueError(
+        f"{path.name} is not a checkpoint: neither safetensors nor GGUF, nor written by torch.save."
+    )
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -4,6 +4,7 @@ All are read lazily and strictly: sizes from shapes, every expected tensor prese
 file holds beyond the network is named here and not read.
 """
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,13 @@ from ..hunyuan.foley.sync_encoder import PREFIX, SyncEncoder, SyncEncoderConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.foley.weight_norm import FORMS, fused_shapes
 from .checkpoint import Checkpoint, open_checkpoint
+from .dtypes import FLOAT8
+from .foley_packed import wide_tensors
+from .gguf_file import PackedCheckpoint
 from .kinds import AUDIO_VAE, FOLEY_TRANSFORMER, SYNCHFORMER
 from .strict import check_tensor, load_strict, reading_sizes, refuse_missing, require
+
+logger = logging.getLogger(__name__)
 
 VAE_ENCODER = ("encoder.", "quant_conv.")
 NOT_VISUAL = ("afeat_extractor.", "vproj.", "aproj.", "transformer.")  # what measures offsets
@@ -26,14 +32,20 @@ NOT_VISUAL = ("afeat_extractor.", "vproj.", "aproj.", "transformer.")  # what me
 def load_transformer(path: Path | str, dtype: torch.dtype | None = None) -> FoleyTransformer:
     """The transformer, of the size its tensors have, in eval mode on the CPU.
 
-    dtype:  None keeps the file's, bfloat16 as published; 8-bit floats become that unless asked for by name.
+    dtype:  None keeps the file's, bfloat16 as published; 8-bit floats and a GGUF file's packed numbers become
+            that unless asked for by name. An 8-bit dtype is that of the layers for which it is wide enough,
+            see `packable_layers`; all else then becomes bfloat16.
     Raises: FileNotFoundError, PermissionError; ValueError naming the file, the tensor and the expectation.
     """
     checkpoint = open_checkpoint(path)
     require(checkpoint, FOLEY_TRANSFORMER)
     with reading_sizes(checkpoint, FOLEY_TRANSFORMER):
         transformer = FoleyTransformer(FoleyConfig.from_shapes(checkpoint.shapes), device="meta")
-    return load_strict(transformer, checkpoint, FOLEY_TRANSFORMER, dtype=dtype)
+    if isinstance(checkpoint, PackedCheckpoint):
+        dtype = dtype or torch.bfloat16
+        logger.info("%s is unpacked to %s while it is read.", checkpoint.path.name, dtype)
+    wide = wide_tensors(transformer) if dtype in FLOAT8 else ()
+    return load_strict(transformer, checkpoint, FOLEY_TRANSFORMER, dtype=dtype, wide=wide)
 
 
 def load_audio_vae(

@@ -6,7 +6,7 @@ from pathlib import Path
 from .checkpoint import Checkpoint, open_checkpoint
 from .kinds import FileKind, identify
 
-SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin"}
+SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
 
 
 class Inventory:

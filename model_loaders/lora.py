@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..hunyuan.layers.packed import packed_layers, weight_shapes
 from .checkpoint import Checkpoint, open_checkpoint
 
 PLAIN, PLAIN_PARTS = "diffusion_model.", ("lora_A.weight", "lora_B.weight")
@@ -62,10 +63,16 @@ def read_lora(path: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[s
 
 
 def add_lora(network: nn.Module, path: Path | str, strength: float = 1.0) -> None:
-    """Add the file's LoRA to the network's weights, in place. Raises: as `read_lora`."""
-    weights = network.state_dict()
-    for name, addition in read_lora(path, {n: tuple(w.shape) for n, w in weights.items()}).items():
-        weights[name].copy_(added(weights[name], addition, strength))
+    """Add the file's LoRA to the network's weights, in place; to packed ones whenever they are unpacked.
+
+    Raises: as `read_lora`.
+    """
+    weights, packed = network.state_dict(), packed_layers(network)
+    for name, addition in read_lora(path, weight_shapes(network)).items():
+        if layer := packed.get(name.removesuffix(".weight")):
+            layer.add(addition.up.flatten(1), addition.down.flatten(1), strength * addition.scale)
+        else:
+            weights[name].copy_(added(weights[name], addition, strength))
 
 
 def added(weight: Tensor, addition: LowRank, strength: float = 1.0) -> Tensor:

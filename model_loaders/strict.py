@@ -65,6 +65,7 @@ def load_strict(
     dtype: torch.dtype | None = None,
     constants: Mapping[str, Tensor] | None = None,
     keep: Collection[str] = (),
+    wide: Collection[str] = (),
 ) -> Module:
     """The module with its values from a checkpoint, in eval mode, without gradients, on the CPU.
 
@@ -75,22 +76,37 @@ def load_strict(
                cannot compute in them. Ask for an 8-bit dtype by name to keep or to make one.
     constants: buffers that follow from the configuration. The file may lack them; what it says is not read.
     keep:      names in the file of tensors that stay in the file's dtype, whatever is asked for.
+    wide:      names in the file of tensors that become bfloat16, whatever is asked for.
     Raises:    ValueError naming the file, the tensor and the expectation.
     """
     constants = constants or {}
     wanted = {prefix + name: value for name, value in module.state_dict().items() if name not in constants}
     skipped = (*ignore, *(prefix + name for name in constants))
 
-    _check_names(checkpoint, wanted, skipped, kind)
-    for name, expected in wanted.items():
-        check_tensor(checkpoint, name, tuple(expected.shape), kind)
-
+    _check(checkpoint, wanted, skipped, kind)
     values = {
-        name.removeprefix(prefix): checkpoint[name] if name in keep else _read(checkpoint, name, dtype)
+        name.removeprefix(prefix): (
+            checkpoint[name]
+            if name in keep
+            else read_tensor(checkpoint, name, torch.bfloat16 if name in wide else dtype)
+        )
         for name in wanted
     }
     _assign(module, values, constants)
     return module.requires_grad_(False).eval()
+
+
+def check_contents(module: nn.Module, checkpoint: Checkpoint, kind: FileKind) -> None:
+    """Raises ValueError unless the file holds the module's tensors in their shapes, and no others."""
+    _check(checkpoint, module.state_dict(), (), kind)
+
+
+def _check(
+    checkpoint: Checkpoint, wanted: Mapping[str, Tensor], skipped: tuple[str, ...], kind: FileKind
+) -> None:
+    _check_names(checkpoint, wanted, skipped, kind)
+    for name, expected in wanted.items():
+        check_tensor(checkpoint, name, tuple(expected.shape), kind)
 
 
 def _check_names(
@@ -121,7 +137,8 @@ def check_tensor(checkpoint: Checkpoint, name: str, expected: tuple[int, ...], k
         )
 
 
-def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype | None) -> Tensor:
+def read_tensor(checkpoint: Checkpoint, name: str, dtype: torch.dtype | None) -> Tensor:
+    """A tensor in a dtype; with None in its own, or in bfloat16 if that is an 8-bit float."""
     tensor = checkpoint[name]
     if dtype is None:
         dtype = torch.bfloat16 if tensor.dtype in FLOAT8 else tensor.dtype

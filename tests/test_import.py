@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 HEAVY = {
     "transformers", "tokenizers", "av", "PIL", "scipy", "soundfile", "soxr", "pyloudnorm",
-    "tqdm", "insightface",
+    "tqdm", "insightface", "gguf",
 }  # fmt: skip
 SECONDS = 0.2
 

@@ -15,10 +15,7 @@ from torch import Tensor
 from ...hunyuan.foley.audio_vae import AudioVAE
 from ...hunyuan.foley.audio_vae_config import AudioVAEConfig
 from ...model_loaders.foley import load_audio_vae
-
-# Tensors as large as the widest layer's output. By count over all allocations 4 are alive at once at most;
-# convolutions need room to work.
-ALIVE = 6
+from ..planned_memory import audio_decode_bytes, audio_encode_bytes
 
 
 class HostedAudioVAE(AudioVAE):
@@ -63,11 +60,8 @@ def _describe(vae: Any, config: AudioVAEConfig) -> None:
     vae.process_input = vae.process_output = lambda waveform: waveform
     vae.crop_input = False  # it would cut both ends; the network completes the last frame instead
 
-    # In both halves the widest layers are those at the full sample rate.
-    decoded = ALIVE * torch.float32.itemsize * (config.decoder_dim >> len(config.decoder_rates)) * config.hop
-    encoded = ALIVE * torch.float32.itemsize * config.encoder_dim
-    vae.memory_used_decode = lambda shape, dtype: shape[0] * shape[-1] * decoded
-    vae.memory_used_encode = lambda shape, dtype: shape[0] * shape[-1] * encoded
+    vae.memory_used_decode = lambda shape, dtype: audio_decode_bytes(config, shape[0] * shape[-1])
+    vae.memory_used_encode = lambda shape, dtype: audio_encode_bytes(config, shape[0] * shape[-1])
 
 
 def blank_vae() -> Any:

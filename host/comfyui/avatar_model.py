@@ -20,9 +20,8 @@ from torch import Tensor
 
 from ...hunyuan.avatar.checks import check_masks
 from ...hunyuan.avatar.conditions import AvatarConditions, Features
-from ...hunyuan.avatar.config import PATCH, AvatarConfig
+from ...hunyuan.avatar.config import AvatarConfig
 from ...hunyuan.avatar.settings import FLOW_SHIFT
-from ...hunyuan.avatar.timing import WINDOW_LATENTS
 from ...hunyuan.avatar.transformer import AvatarTransformer
 from ...hunyuan.avatar.velocity import pad_speech, silenced
 from ...hunyuan.layers.float8 import FLOAT8
@@ -31,13 +30,11 @@ from ...model_loaders.avatar import load_transformer
 from ...model_loaders.avatar_float8 import is_float8
 from ...model_loaders.checkpoint import open_checkpoint
 from ..avatar_conditioning import SILENT_KEY, prompt_of, scene_of
+from ..planned_memory import avatar_factor
 from .avatar_blocks import run_block
 from .avatar_conds import AVATAR_KEY, AvatarCond, conds_at
 from .avatar_ring import use_ring
 from .avatar_run import AvatarRun, run_in
-
-# Core reserves so many bytes, times a factor, for each byte of a number and latent pixel.
-MEMORY_UNIT = 0.01 * 2**20
 
 
 class HostedAvatar(AvatarTransformer):
@@ -183,8 +180,7 @@ class AvatarModelConfig(supported_models_base.BASE):
 
     def __init__(self, config: AvatarConfig) -> None:
         super().__init__({"config": config})
-        numbers_per_pixel = config.window_numbers(PATCH, PATCH) / (WINDOW_LATENTS * PATCH**2)
-        self.memory_usage_factor = numbers_per_pixel / MEMORY_UNIT
+        self.memory_usage_factor = avatar_factor(config)
 
     def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> AvatarModel:
         return AvatarModel(self, device=device)

@@ -29,19 +29,16 @@ from ...hunyuan.foley.timing import (
 )
 from ...hunyuan.foley.transformer import FoleyTransformer
 from ...hunyuan.sampling.schedule import TIME_SCALE
+from ...model_loaders.dtypes import FLOAT8
 from ...model_loaders.foley import load_transformer
+from ...model_loaders.foley_packed import wide_tensors
 from ..foley_conditioning import check_heard_at_once, check_latents, clip_of
+from ..planned_memory import foley_factor
 from .blocks import run_block
 from .unheard import warn_of_unheard_patches
 
 PREPARED = {"foley_text_kv": "text_kv", "foley_visual": "visual", "foley_sync": "sync"}
 RAW = {"foley_raw_text": "text", "foley_raw_visual": "visual", "foley_raw_sync": "sync", "foley_drop": "drop"}
-
-# Core reserves 0.01 MiB times the factor for each byte of a number and latent frame. By count over all that a
-# forward pass allocates (XL and XXL, 8 and 15 s), 27 numbers in bfloat16 and 24 in float32 are alive at once
-# at most for each frame and channel: in an audio block, where the stream itself is float32.
-NUMBERS_ALIVE = 27
-MEMORY_FACTOR = NUMBERS_ALIVE * 100 / 2**20  # for each channel of the network: XL 3.6, XXL 4.0
 
 
 class HostedTransformer(FoleyTransformer):
@@ -50,6 +47,14 @@ class HostedTransformer(FoleyTransformer):
     def __init__(self, config: FoleyConfig, *, dtype: torch.dtype, device: Any, operations: Any) -> None:
         super().__init__(config, dtype=dtype, device=device, operations=operations)
         self.dtype = dtype
+        if dtype in FLOAT8:
+            self._widen()
+
+    def _widen(self) -> None:
+        """What is not stored in 8 bits gets 16, which core's layers cast as they do all weights."""
+        parameters = dict(self.named_parameters())  # with dynamic memory, a layer's come later, as they are
+        for name in wide_tensors(self) & parameters.keys():
+            parameters[name].data = parameters[name].data.to(torch.bfloat16)
 
     def forward(  # type: ignore[override]
         self,
@@ -181,7 +186,7 @@ class FoleyModelConfig(supported_models_base.BASE):
 
     def __init__(self, config: FoleyConfig) -> None:
         super().__init__({"config": config})
-        self.memory_usage_factor = MEMORY_FACTOR * config.hidden_size
+        self.memory_usage_factor = foley_factor(config)
 
     def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> FoleyModel:
         return FoleyModel(self, device=device)

@@ -10,9 +10,9 @@ from ...hunyuan.foley.audio_vae import AudioVAE
 from ...hunyuan.foley.text_encoder import TextEncoder
 from ...hunyuan.foley.transformer import FoleyTransformer
 from ...hunyuan.long_form.sliding import SlidingWindows
-from ...model_loaders.dtypes import FLOAT8
 from ...model_loaders.encoders import load_text_encoder
 from ...model_loaders.foley import load_audio_vae, load_transformer
+from ...model_loaders.foley_packed import is_packed, load_packed_transformer
 from .memory import Patcher, Placement
 
 
@@ -51,15 +51,21 @@ class Clip:
         return Patcher(self.cond_stage_model)
 
 
+# How the nodes' dtypes of a byte are stored: each row of a weight has a scale of its own.
+PACKED_AS = {torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8_e5m2"}
+
+
 def foley_model(path: Path, weight_dtype: torch.dtype | None) -> Model:
     """A Foley transformer as MODEL.
 
-    weight_dtype: None for what suits the device.
-    Raises: ValueError for 8-bit floats, which torch's own layers store but cannot compute in.
+    weight_dtype: None for what suits the device, and packed as it is for a file with packed weights. With a
+        dtype of 8 bits the layers that can are stored in it and unpacked where they are used.
     """
-    if weight_dtype in FLOAT8:
-        raise ValueError("fp8 weights need the layers of ComfyUI, which cast as they compute. Choose bf16.")
-    dtype = weight_dtype or Placement.choose().dtype
+    dtype = Placement.choose().dtype
+    if weight_dtype in PACKED_AS or (weight_dtype is None and is_packed(path)):
+        packing = None if weight_dtype is None else PACKED_AS[weight_dtype]
+        return Model(load_packed_transformer(path, packing, dtype), dtype)
+    dtype = weight_dtype or dtype
     return Model(load_transformer(path, dtype), dtype)
 
 

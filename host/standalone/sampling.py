@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...hunyuan.foley.velocity import GuidedVelocity
 from ...hunyuan.sampling.denoise import denoise_from, draw_noise
-from ...hunyuan.sampling.guidance import GuidanceScales
+from ...hunyuan.sampling.guidance import GuidanceScales, guidance_interval
 from ...hunyuan.sampling.solvers import SOLVERS, Velocity
 from ..foley_conditioning import Conditioning, check_latents, check_mask, foley_prompt
 from .memory import resident
@@ -27,6 +27,10 @@ class FoleyGuider:
     positive: Conditioning
     negative: Conditioning
     scales: GuidanceScales
+    span: tuple[float, float] = (0.0, 1.0)  # share of the sampling in which guidance acts
+
+    def __post_init__(self) -> None:
+        guidance_interval(*self.span)
 
     def velocity(self, latent_frames: int, device: torch.device) -> Velocity:
         """The guided velocity for latents of this length; the model is on `device`."""
@@ -35,7 +39,10 @@ class FoleyGuider:
         tensors = {
             name: getattr(prompt, name).to(device) for name in ("positive", "negative", "visual", "sync")
         }
-        velocity = partial(GuidedVelocity, transformer, scales=self.scales, dtype=self.model.dtype)
+        velocity = partial(
+            GuidedVelocity, transformer, scales=self.scales, interval=guidance_interval(*self.span),
+            dtype=self.model.dtype,
+        )  # fmt: skip
         return windowed(replace(prompt, **tensors), latent_frames, self.model.windows, velocity)
 
 

@@ -40,6 +40,13 @@ def test_a_file_with_the_published_name_is_proposed_and_the_rest_is_in_order(mod
     assert models.path("foley_model", "x/z.pth") == tmp_path / "foley" / "x" / "z.pth"
 
 
+def test_packed_transformers_are_offered_and_no_other_packed_files(models, tmp_path):
+    for name in ("foley/hunyuanvideo_foley_q8_0.gguf", "vae/vae_128d.gguf"):
+        put(tmp_path / name)
+    assert models.names("foley_model")[0] == "hunyuanvideo_foley_q8_0.gguf"
+    assert models.names("foley_vae") == ["pocket/foley/audio_vae.safetensors"]
+
+
 @pytest.mark.parametrize(
     "name", ["absent.pth", "../../secret.pth", "pocket/foley/clap/tokenizer.json", "/etc/hostname"]
 )

@@ -170,7 +170,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "is a web page"),
-        (b"GGUF\x03\x00\x00\x00", "is a GGUF file"),
+        (b"GGUF\x03\x00\x00\x00", "is no whole GGUF file"),
         (b"\x80\x02}q\x00.", "is not a checkpoint"),
         (b"random bytes of no format", "is not a checkpoint"),
     ],

@@ -28,10 +28,20 @@ def test_half_precision_makes_nearly_the_same_sound(run, model, conditioning):
     assert 0 < (half_sound - full_sound).norm() / full_sound.norm() < 0.05
 
 
-@pytest.mark.parametrize("weight_dtype", ["fp8_e4m3fn", "fp8_e5m2"])
-def test_eight_bits_need_comfyui(run, weight_dtype):
-    with pytest.raises(ValueError, match=r"fp8 weights need the layers of ComfyUI.*Choose bf16"):
-        run(nodes.FoleyModelLoader, weight_dtype=weight_dtype)
+@pytest.mark.parametrize(
+    ("weight_dtype", "stored"),
+    [("fp8_e4m3fn", torch.float8_e4m3fn), ("fp8_e5m2", torch.float8_e5m2)],
+)
+def test_eight_bits_are_stored_and_make_nearly_the_same_sound(
+    run, monkeypatch, model, conditioning, weight_dtype, stored
+):
+    monkeypatch.setenv("HUNYUAN_AV_DEVICE", "cpu")
+    small = run(nodes.FoleyModelLoader, weight_dtype=weight_dtype)
+    assert dtypes(small.patcher.model) == {torch.float32, stored}
+    positive, negative, latent = conditioning
+    inputs = {"positive": positive, "negative": negative, "latent": latent, "steps": 3}
+    full_sound, sound = (run(nodes.FoleySampler, model=m, **inputs)["samples"] for m in (model, small))
+    assert 0 < (sound - full_sound).norm() / full_sound.norm() < 0.2
 
 
 def test_the_decoder_alone_is_smaller(run, vae):

@@ -117,3 +117,59 @@ def test_the_command_explains_a_failure_in_one_line(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(sys, "argv", ["convert.py", str(absent), str(tmp_path / "out.safetensors")])
     assert convert.main() == 1
     assert capsys.readouterr().err == f"error: There is no checkpoint file {absent}.\n"
+
+
+def foley_file(path: Path, hidden: int = 64) -> Path:
+    from hunyuan_av.hunyuan.foley.config import FoleyConfig
+    from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer
+
+    config = FoleyConfig(
+        hidden_size=hidden, num_heads=2, joint_depth=1, audio_depth=1,
+        latent_channels=6, text_size=10, visual_size=12, sync_size=14,
+    )  # fmt: skip
+    network = FoleyTransformer(config, device="meta")
+    save_file({name: torch.randn(t.shape) * 0.1 for name, t in network.state_dict().items()}, path)
+    return path
+
+
+def test_what_does_not_fit_a_format_keeps_16_bits_and_is_named(tmp_path, caplog):
+    pytest.importorskip("gguf")
+    source = foley_file(tmp_path / "in.safetensors", hidden=36)
+    written = convert.convert_gguf(source, tmp_path / "out.gguf", "Q4_K")
+    # 36 x 36 is no whole number of 256, 4 x 36 x 36 neither.
+    said = [record.message for record in caplog.records if "no whole number of Q4_K blocks" in record.message]
+    assert any("single_blocks.0.linear_qkv.weight of shape (108, 36)" in line for line in said)
+    assert "single_blocks.0.linear_qkv.weight" not in written.packings
+    assert written.dtypes["single_blocks.0.linear_qkv.weight"] == torch.float16
+    assert written.dtypes["single_blocks.0.linear_qkv.bias"] == torch.float32
+    assert written.dtypes["final_layer.linear.weight"] == torch.float16
+    assert "single_blocks.0.linear2.w1.weight" in written.packings
+    assert written.metadata["source"] == "in.safetensors"
+
+
+def test_gguf_is_for_the_transformer_alone(tmp_path, goldens):
+    pytest.importorskip("gguf")
+    with pytest.raises(ValueError, match=r"dac_tiny_checkpoint.pth is not a Foley transformer"):
+        convert.convert_gguf(goldens / "foley" / "dac_tiny_checkpoint.pth", tmp_path / "out.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "options"), [("out.gguf", ["--dtype", "float16"]), ("out.safetensors", ["--packing", "Q8_0"])]
+)
+def test_an_option_of_the_other_format_is_refused(tmp_path, monkeypatch, capsys, target, options):
+    source = foley_file(tmp_path / "in.safetensors")
+    monkeypatch.setattr(sys, "argv", ["convert.py", str(source), str(tmp_path / target), *options])
+    assert convert.main() == 1
+    assert f"{options[1]} is not for {target}" in capsys.readouterr().err
+
+
+def test_the_command_writes_gguf(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gguf")
+    source = foley_file(tmp_path / "in.safetensors")
+    monkeypatch.setattr(
+        sys, "argv", ["convert.py", str(source), str(tmp_path / "out.gguf"), "--packing", "Q6_K"]
+    )
+    assert convert.main() == 0
+    assert "out.gguf: a Foley transformer" in capsys.readouterr().out
+    assert (tmp_path / "out.gguf").stat().st_size < source.stat().st_size / 2

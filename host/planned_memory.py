@@ -1,0 +1,45 @@
+"""How many bytes networks need beside their weights, as the hosts plan it.
+
+By count over all that one guided step, or one tile, makes (`python tools/activation_peak.py`), with room for
+what the count does not see: workspaces of kernels, and what an allocator wastes. A test holds one against the
+other.
+"""
+
+from ..hunyuan.avatar.config import PATCH, AvatarConfig
+from ..hunyuan.avatar.timing import WINDOW_LATENTS
+from ..hunyuan.foley.audio_vae_config import AudioVAEConfig
+from ..hunyuan.foley.config import FoleyConfig
+
+# ComfyUI plans so many bytes, times a model's factor, for each byte of a number and latent place.
+UNIT = 0.01 * 2**20
+
+# Numbers alive at once for each latent frame and channel of the network.
+FOLEY_NUMBERS = 33
+# Tensors as large as the widest layer's output, alive at once in the audio autoencoder.
+AUDIO_TENSORS = 6
+
+
+def foley_factor(config: FoleyConfig) -> float:
+    """`memory_usage_factor` of Foley's transformer."""
+    return FOLEY_NUMBERS * config.hidden_size / UNIT
+
+
+def avatar_factor(config: AvatarConfig) -> float:
+    """`memory_usage_factor` of Avatar's transformer."""
+    return config.window_numbers(PATCH, PATCH) / (WINDOW_LATENTS * PATCH**2) / UNIT
+
+
+def planned_bytes(factor: float, places: int, itemsize: int) -> float:
+    """What ComfyUI plans from a factor. places: latent frames, or latent pixels, of all rows together."""
+    return UNIT * factor * places * itemsize
+
+
+def audio_decode_bytes(config: AudioVAEConfig, latent_frames: int, itemsize: int = 4) -> int:
+    """For sound from so many latent frames, of all rows together: the widest layers have the full rate."""
+    channels = config.decoder_dim >> len(config.decoder_rates)
+    return AUDIO_TENSORS * itemsize * channels * config.hop * latent_frames
+
+
+def audio_encode_bytes(config: AudioVAEConfig, samples: int, itemsize: int = 4) -> int:
+    """For the latents of so many samples of sound, of all rows together."""
+    return AUDIO_TENSORS * itemsize * config.encoder_dim * samples
