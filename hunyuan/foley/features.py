@@ -1,25 +1,32 @@
 """A clip as the transformer sees it: what is visible, and when things happen.
 
 Frames come one by one with their times, both encoders are fed in small batches, and nothing else is kept:
-memory depends neither on the clip's length nor on its resolution.
+memory depends neither on the clip's length nor on its resolution. While the encoders work, the next frames
+are decoded and made small in a thread of their own.
 
 Axes: t frames, c channels, h w height and width.
 """
 
 import math
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..media.ahead import ahead
 from ..media.video import FramePicker, normalise, normalise_crops, resize_and_crop, resize_squashed
 from .sync_encoder import SyncEncoder, segments_of
 from .timing import MAX_SECONDS, SEGMENT_FRAMES, SEGMENT_STEP, SYNC_RATE, VISUAL_RATE, FoleyTiming
 from .visual_encoder import VisualEncoder
 
 BATCH = 8  # images, or segments, that an accelerator encodes at once
+
+Picked = tuple[
+    Tensor, int
+]  # a frame (c, h, w) uint8, as small as an encoder sees it, and how often it is seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +61,25 @@ def encode_video(
             size would show in the last digits, and 8 elsewhere.
     restart: seconds between the starts of the windows in which a long clip is heard: frames are picked anew
             from each on, so that a window is seen as the clip cut there.
-    Raises: ValueError if no frame lies within the clip.
+    Raises: ValueError if no frame lies within the clip; whatever the frames raise.
     """
     stream = FeatureStream(
         visual_encoder, sync_encoder, batch=batch, max_seconds=max_seconds, restart=restart
     )
-    for time, frame in frames:
-        stream.see(time, frame)
+    # Encoders work in bursts: once a batch is full. Meanwhile, the frames of the next one are made ready.
+    looks = (stream.look(time, frame) for time, frame in frames)
+    with closing(ahead(looks, SEGMENT_STEP * stream.sync.batch)) as ready:
+        for look in ready:
+            stream.add(look)
     return stream.finish()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What both encoders see of a frame; None for one that does not."""
+
+    visual: Picked | None
+    sync: Picked | None
 
 
 class FeatureStream:
@@ -81,8 +99,23 @@ class FeatureStream:
 
     def see(self, time: float, frame: np.ndarray) -> None:
         """time: seconds. frame: (h, w, 3) uint8 RGB."""
-        self.visual.see(time, frame)
-        self.sync.see(time, frame)
+        if look := self.look(time, frame):
+            self.add(look)
+
+    def look(self, time: float, frame: np.ndarray) -> Look | None:
+        """The first half of `see`, which may be done ahead of the second, in another thread.
+
+        None if neither encoder is to see the frame.
+        """
+        visual, sync = self.visual.look(time, frame), self.sync.look(time, frame)
+        return Look(visual, sync) if visual or sync else None
+
+    def add(self, look: Look) -> None:
+        """The second half: what was made small is encoded, once there is enough for a batch."""
+        if look.visual:
+            self.visual.add(*look.visual)
+        if look.sync:
+            self.sync.add(*look.sync)
 
     def finish(self) -> FoleyFeatures:
         """Raises ValueError if no frame lay within the clip."""
@@ -103,11 +136,15 @@ class VisualStream:
         self.repeats: list[int] = []
         self.features: list[Tensor] = []
 
-    def see(self, time: float, frame: np.ndarray) -> None:
-        if picks := self.picker.take(time):
-            image = torch.from_numpy(resize_squashed(frame, self.encoder.image_size))
-            self.waiting.append(image.permute(2, 0, 1))
-            self.repeats.append(picks)
+    def look(self, time: float, frame: np.ndarray) -> Picked | None:
+        picks = self.picker.take(time)
+        if not picks:
+            return None
+        return torch.from_numpy(resize_squashed(frame, self.encoder.image_size)).permute(2, 0, 1), picks
+
+    def add(self, image: Tensor, picks: int) -> None:
+        self.waiting.append(image)
+        self.repeats.append(picks)
         if len(self.waiting) == self.batch:
             self._encode()
 
@@ -135,10 +172,16 @@ class SyncStream:
         self.count = 0
 
     def see(self, time: float, frame: np.ndarray) -> None:
+        """As `FeatureStream.see`."""
+        if picked := self.look(time, frame):
+            self.add(*picked)
+
+    def look(self, time: float, frame: np.ndarray) -> Picked | None:
         picks = self.picker.take(time)
-        if not picks:
-            return
-        self.waiting += [resize_and_crop(frame, self.encoder.image_size)] * picks
+        return (resize_and_crop(frame, self.encoder.image_size), picks) if picks else None
+
+    def add(self, crop: Tensor, picks: int) -> None:
+        self.waiting += [crop] * picks
         self.count += picks
         while len(self.waiting) >= SEGMENT_FRAMES + SEGMENT_STEP * (self.batch - 1):
             self._encode(self.batch)

@@ -1,15 +1,25 @@
-"""Linear layers whose weights are stored in eight bits: a float8 (e4m3) tensor and one scale for it."""
+"""Linear layers whose weights are stored in eight bits: a float8 (e4m3) tensor and one scale for it.
+
+What enters a layer may be rounded to eight bits, too, where a device multiplies such numbers: see
+`use_float8_products`.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 FLOAT8 = torch.float8_e4m3fn
+MULTIPLIES_FLOAT8 = (8, 9)  # CUDA's compute capability from which on there are units for it
+MULTIPLE = 16  # of which both sides of a weight must be
+FEW_TOKENS = 16  # fewer make up no product worth rounding for: modulation, above all
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest float8 tensor and its scale, float32: their product is the weight again, nearly."""
-    scale = weight.abs().max().float() / torch.finfo(FLOAT8).max
+    largest = (
+        weight.abs().max().float().clamp(min=torch.finfo(torch.float32).tiny * 2**10)
+    )  # zeros stay zeros
+    scale = largest / torch.finfo(FLOAT8).max
     return (weight.float() / scale).to(FLOAT8), scale
 
 
@@ -19,9 +29,13 @@ def dequantise(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Float8Linear(nn.Module):
-    """`nn.Linear` at a byte for each weight; computes in the input's dtype."""
+    """`nn.Linear` at a byte for each weight; computes in the input's dtype.
+
+    rounds_input: whether 16-bit inputs become float8 and are multiplied as such.
+    """
 
     scale_weight: Tensor
+    rounds_input = False
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype=None, device=None
@@ -34,7 +48,38 @@ class Float8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x)
+        if self.rounds_input and x.dtype.itemsize == 2 and x.shape[-2] >= FEW_TOKENS:
+            return multiply_float8(x, self.weight, self.scale_weight, bias)
         return F.linear(x, dequantise(self.weight, self.scale_weight, x.dtype), bias)
+
+
+def multiply_float8(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weightᵀ + bias, both factors in float8; sums are float32.
+
+    x: (..., n, in), float16 or bfloat16, rounded with one scale for all of it. weight: (out, in). Returns x's
+    dtype.
+    """
+    values, x_scale = quantise(x.flatten(0, -2))
+    product = torch._scaled_mm(  # type: ignore[reportPrivateImportUsage]
+        values, weight.t(), scale_a=x_scale, scale_b=scale.float(), bias=bias, out_dtype=x.dtype
+    )
+    return product.view(*x.shape[:-1], -1)
+
+
+def use_float8_products(module: nn.Module, device: torch.device) -> None:
+    """Have all `Float8Linear` below `module` round what enters them, and multiply in float8.
+
+    Raises: ValueError where the device has no units for it: rounding would cost and save nothing.
+    """
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < MULTIPLIES_FLOAT8:
+        needed = ".".join(map(str, MULTIPLIES_FLOAT8))
+        raise ValueError(
+            f"{device} does not multiply in float8: that takes an NVIDIA GPU of compute capability {needed}"
+            " or above (Ada, Hopper, Blackwell). Keep 8-bit weights, and leave products as they are."
+        )
+    for layer in module.modules():
+        if isinstance(layer, Float8Linear):
+            layer.rounds_input = not any(side % MULTIPLE for side in layer.weight.shape)
 
 
 def use_float8(module: nn.Module) -> None:

@@ -1,11 +1,14 @@
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pack.hunyuan.foley.features import encode_video
+from pack.hunyuan.foley.features import FeatureStream, encode_video
 from pack.hunyuan.foley.sync_encoder import SyncEncoder
 from pack.hunyuan.foley.visual_encoder import VisualEncoder
+from pack.hunyuan.media.container import read_frames
 from pack.hunyuan.media.video import (
     FramePicker,
     normalise,
@@ -16,6 +19,7 @@ from pack.hunyuan.media.video import (
 from pack.model_loaders.encoders import load_visual_encoder
 from pack.model_loaders.foley import load_sync_encoder
 from pack.model_loaders.foley_folder import POCKET
+from torch import nn
 
 ENCODERS = tuple[VisualEncoder, SyncEncoder]
 
@@ -25,7 +29,7 @@ def encoders() -> ENCODERS:
     return load_visual_encoder(POCKET / "siglip2"), load_sync_encoder(POCKET / "synchformer.safetensors")
 
 
-def clip(frames: int, fps: float = 30.0, first: float = 0.0, size: tuple[int, int] = (40, 60)):
+def pictures_of(frames: int, fps: float = 30.0, first: float = 0.0, size: tuple[int, int] = (40, 60)):
     generator = np.random.default_rng(frames)
     for i in range(frames):
         yield first + i / fps, generator.integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -48,7 +52,7 @@ def at_once(frames: list[tuple[float, np.ndarray]], encoders: ENCODERS) -> tuple
 
 @pytest.mark.parametrize(("frames", "fps"), [(60, 30.0), (50, 24.0), (47, 25.0), (200, 60.0), (12, 8.0)])
 def test_streaming_equals_everything_at_once(encoders, frames, fps):
-    pictures = list(clip(frames, fps))
+    pictures = list(pictures_of(frames, fps))
     visual, sync = at_once(pictures, encoders)
     features = encode_video(pictures, *encoders)
     torch.testing.assert_close(features.visual, visual)
@@ -56,22 +60,22 @@ def test_streaming_equals_everything_at_once(encoders, frames, fps):
 
 
 def test_chunk_size_changes_no_value(encoders):
-    one = encode_video(clip(90), *encoders, batch=1)
+    one = encode_video(pictures_of(90), *encoders, batch=1)
     for batch in (2, 3, 8):
-        other = encode_video(clip(90), *encoders, batch=batch)
+        other = encode_video(pictures_of(90), *encoders, batch=batch)
         torch.testing.assert_close(other.visual, one.visual, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(other.sync, one.sync, rtol=1e-5, atol=1e-6)
 
 
 def test_by_default_a_cut_gives_bit_for_bit_the_features_of_the_whole(encoders):
-    whole = encode_video(clip(120), *encoders)
-    part = encode_video(list(clip(120))[:70], *encoders)
+    whole = encode_video(pictures_of(120), *encoders)
+    part = encode_video(list(pictures_of(120))[:70], *encoders)
     assert torch.equal(part.visual, whole.visual[:, : part.visual.shape[1]])
     assert torch.equal(part.sync, whole.sync[:, : part.sync.shape[1]])
 
 
 def test_lengths_follow_the_picks(encoders):
-    features = encode_video(clip(90, 30.0), *encoders)
+    features = encode_video(pictures_of(90, 30.0), *encoders)
     assert features.visual.shape[1] == 24
     assert features.sync_frames == 75
     assert features.sync.shape[1] == 8 * features.timing.sync_segments
@@ -82,7 +86,7 @@ def test_a_repeated_frame_is_encoded_once(encoders):
     visual, sync = encoders
     images = []
     hook = visual.register_forward_pre_hook(lambda _m, inputs: images.append(len(inputs[0])))
-    features = encode_video(clip(4, fps=1.0), visual, sync)
+    features = encode_video(pictures_of(4, fps=1.0), visual, sync)
     hook.remove()
     assert sum(images) == 4
     assert features.visual.shape[1] == 25
@@ -90,7 +94,7 @@ def test_a_repeated_frame_is_encoded_once(encoders):
 
 @pytest.mark.parametrize("frames", [1, 2, 9])
 def test_a_clip_shorter_than_a_segment_stands_still_on_its_last_frame(encoders, frames):
-    pictures = list(clip(frames, 25.0))
+    pictures = list(pictures_of(frames, 25.0))
     features = encode_video(pictures, *encoders)
     assert features.sync.shape[1] == 8
     assert features.sync_frames < 16
@@ -99,17 +103,142 @@ def test_a_clip_shorter_than_a_segment_stands_still_on_its_last_frame(encoders, 
 
 
 def test_a_late_first_frame_stands_for_the_time_before_it(encoders):
-    features = encode_video(clip(30, 30.0, first=0.4), *encoders)
+    features = encode_video(pictures_of(30, 30.0, first=0.4), *encoders)
     assert torch.equal(features.visual[:, 0], features.visual[:, 3])
     assert features.sync_frames == 11 + 24
 
 
 def test_nothing_to_see_is_an_error(encoders):
     with pytest.raises(ValueError, match="shows no frame between 0 and 15 s"):
-        encode_video(clip(5, first=20.0), *encoders)
+        encode_video(pictures_of(5, first=20.0), *encoders)
     with pytest.raises(ValueError, match="shows no frame"):
         encode_video([], *encoders)
 
 
 def test_pocket_encoders_are_where_the_loaders_look():
     assert (Path(POCKET) / "transformer.safetensors").is_file()
+
+
+# --- frames are made ready while others are encoded ---------------------------------------------------------
+
+
+@pytest.fixture
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "first"), [(90, 30.0, 0.0), (30, 60.0, 0.0), (6, 1.0, 0.0), (70, 24.0, 0.4)]
+)
+@pytest.mark.parametrize("batch", [None, 1, 3, 8])
+def test_features_are_to_the_bit_those_of_one_frame_after_another(
+    encoders, frames, fps, first, batch, no_thread_is_left
+):
+    stream = FeatureStream(*encoders, batch=batch)
+    for when, frame in pictures_of(frames, fps, first):
+        stream.see(when, frame)
+    expected, found = stream.finish(), encode_video(pictures_of(frames, fps, first), *encoders, batch=batch)
+    assert torch.equal(found.visual, expected.visual)
+    assert torch.equal(found.sync, expected.sync)
+    assert found.sync_frames == expected.sync_frames
+
+
+class Sleeper(nn.Module):
+    """An encoder that computes elsewhere, as on a GPU: it only takes its time, so many seconds an input."""
+
+    image_size = 16
+
+    def __init__(self, seconds: float, tokens: int | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seconds, self.tokens, self.threads = seconds, tokens, set()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        count = len(inputs) if self.tokens is None else inputs.shape[1]
+        self.threads.add(threading.current_thread())
+        time.sleep(self.seconds * count)
+        return torch.zeros(count, 4) if self.tokens is None else torch.zeros(1, count * self.tokens, 4)
+
+
+def slow(frames, seconds):
+    for item in frames:
+        time.sleep(seconds)
+        yield item
+
+
+def test_it_takes_as_long_as_the_slower_of_decoding_and_encoding_not_as_both(no_thread_is_left):
+    """Measured against one after the other here and now: what a busy machine adds, it adds to both."""
+    visual, sync = Sleeper(0.04, None), Sleeper(0.12, 8)
+    pictures = list(pictures_of(45, 30.0, size=(16, 16)))  # 12 images and 3 segments: 0.84 s
+
+    start = time.perf_counter()
+    stream = FeatureStream(visual, sync, batch=1)
+    for when, frame in slow(pictures, 0.02):  # 0.9 s
+        stream.see(when, frame)
+    stream.finish()
+    both = time.perf_counter() - start
+    start = time.perf_counter()
+    encode_video(slow(pictures, 0.02), visual, sync, batch=1)
+    assert time.perf_counter() - start < 0.75 * both  # at best 0.9 of 1.74 s, which is 0.52
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_batchs_worth_of_frames_is_made_ready_while_another_is_encoded(batch, no_thread_is_left):
+    """Encoding waits for frames that one thread alone would not fetch before it has ended."""
+    ready, enough = [], threading.Event()
+
+    class Waiting(Sleeper):
+        def forward(self, inputs):
+            assert enough.wait(30)
+            return super().forward(inputs)
+
+    def fetched():
+        for item in pictures_of(200, 25.0, size=(16, 16)):
+            ready.append(item)
+            if len(ready) == 16 + 8 * (batch - 1) + 8 * batch:  # a first batch of segments, and a second
+                enough.set()
+            yield item
+
+    sync = Waiting(0, 8)
+    encode_video(fetched(), Sleeper(0, None), sync, batch=batch)
+    assert sync.threads == {threading.current_thread()}  # networks stay where they were
+    assert len(ready) == 200
+
+
+def test_what_is_wrong_with_a_video_is_told_as_by_the_decoder(encoders, clip, tmp_path, no_thread_is_left):
+    path = tmp_path / "text.mp4"
+    path.write_text("no video at all")
+    with pytest.raises(ValueError, match=r"text\.mp4 is no video or sound that can be read"):
+        encode_video(read_frames(path), *encoders)
+    with pytest.raises(ValueError, match=r"late\.mp4: no frame can be decoded from 50 s on"):
+        encode_video(read_frames(clip("late.mp4"), 50.0), *encoders)
+
+
+def test_cancelling_in_the_middle_ends_the_thread(encoders, no_thread_is_left):
+    class Cancelled(BaseException):
+        pass
+
+    def cancelled():
+        for i, item in enumerate(pictures_of(90)):
+            if i == 40:
+                raise Cancelled
+            yield item
+
+    with pytest.raises(Cancelled):
+        encode_video(cancelled(), *encoders)
+
+
+def test_an_encoder_that_fails_ends_the_thread(no_thread_is_left):
+    class Full(Sleeper):
+        def forward(self, inputs):
+            raise MemoryError("no room for this batch")
+
+    taken = []
+    with pytest.raises(MemoryError, match="no room for this batch"):
+        encode_video(
+            (taken.append(item) or item for item in pictures_of(10_000, size=(16, 16))),
+            Full(0, None), Sleeper(0, 8), batch=8,
+        )  # fmt: skip
+    assert len(taken) < 200

@@ -2,7 +2,15 @@ import pytest
 import torch
 from pack.hunyuan.avatar.config import PUBLISHED
 from pack.hunyuan.avatar.transformer import AvatarTransformer
-from pack.hunyuan.layers.float8 import Float8Linear, dequantise, quantise, use_float8
+from pack.hunyuan.layers.float8 import (
+    FLOAT8,
+    Float8Linear,
+    dequantise,
+    multiply_float8,
+    quantise,
+    use_float8,
+    use_float8_products,
+)
 from torch import nn
 
 
@@ -58,3 +66,68 @@ def test_only_layers_below_are_replaced_and_names_stay():
         "0.weight": (4, 3),
         "0.scale_weight": (),
     }
+
+
+def test_zeros_stay_zeros():
+    values, scale = quantise(torch.zeros(3, 4))
+    assert torch.equal(dequantise(values, scale, torch.float32), torch.zeros(3, 4))
+    assert torch.equal(
+        multiply_float8(torch.zeros(2, 16).bfloat16(), *quantise(random(16, 16))), torch.zeros(2, 16)
+    )
+
+
+# --- products in float8 -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hopper(monkeypatch):
+    """As if there were such a GPU: the product is torch's own on the CPU."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
+    return torch.device("cuda")
+
+
+def linear(inputs, outputs, seed=0):
+    weight, scale = quantise(random(outputs, inputs, seed=seed))
+    layer = Float8Linear(inputs, outputs)
+    tensors = {"weight": weight, "scale_weight": scale, "bias": random(outputs, seed=seed + 1)}
+    layer.load_state_dict(tensors, assign=True)
+    return layer.requires_grad_(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_product_is_that_of_what_both_factors_are_rounded_to(hopper, dtype):
+    layer = linear(64, 48)
+    x = random(2, 20, 64, seed=3).to(dtype)
+    rounded = dequantise(*quantise(x), torch.float64)
+    weight = dequantise(layer.weight, layer.scale_weight, torch.float64)
+    expected = rounded @ weight.T + layer.bias.to(dtype).double()
+    cast = layer(x)
+    use_float8_products(layer, hopper)
+    out = layer(x)
+    assert (out.dtype, out.shape) == (dtype, (2, 20, 48))
+    torch.testing.assert_close(out.double(), expected, atol=1e-2, rtol=1e-2)
+    assert not torch.equal(out, cast)
+    error = (out.double() - cast.double()).norm() / cast.double().norm()
+    assert 0.01 < error < 0.04  # three bits: 2.5 % on average over normal numbers
+
+
+def test_float32_few_tokens_and_odd_sides_are_multiplied_as_before(hopper):
+    layer, odd = linear(32, 48), linear(40, 48)
+    inputs = [(layer, random(20, 32)), (layer, random(3, 1, 32).bfloat16()), (odd, random(20, 40).bfloat16())]
+    before = [module(x) for module, x in inputs]
+    use_float8_products(nn.ModuleList([layer, odd]), hopper)
+    assert all(torch.equal(module(x), out) for (module, x), out in zip(inputs, before, strict=True))
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_a_device_without_such_units_is_refused(monkeypatch, place):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 6))
+    with pytest.raises(ValueError, match=f"{place} does not multiply in float8: .* capability 8.9"):
+        use_float8_products(linear(32, 48), torch.device(place))
+
+
+def test_by_default_nothing_is_rounded():
+    network = nn.Sequential(nn.Linear(32, 32))
+    use_float8(network)
+    assert network[0].weight.dtype == FLOAT8
+    assert not network[0].rounds_input
