@@ -11,6 +11,7 @@ from typing import Any
 
 from ..hunyuan.media.files import digest
 from .foley_job import AUTO, FoleyJob
+from .foley_presets import with_preset
 
 SHARED = {
     "device",
@@ -27,7 +28,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("start", "seconds", "denoise", "fade", "gain", "duck", "loudness", "true_peak"), float),
     "overlap": float,
     **dict.fromkeys(("high_quality", "keep_job", "restart"), lambda value: TRUTH[str(value).lower()]),
-    "guidance_interval": lambda value: pair(value),
+    **dict.fromkeys(("guide_from", "guide_to"), float),
     "regenerate": lambda value: pair(value),
 }
 PATHS = {"video", "out", "sound", "job"}
@@ -64,7 +65,7 @@ def job_of(row: Mapping[str, Any], folder: Path, **shared: Any) -> FoleyJob:
 
     Raises: ValueError naming the column.
     """
-    known = {field.name for field in dataclasses.fields(FoleyJob)} - SHARED
+    known = {field.name for field in dataclasses.fields(FoleyJob)} - SHARED | {"preset"}
     settings: dict[str, Any] = {}
     for name, value in row.items():
         if name not in known:
@@ -75,7 +76,7 @@ def job_of(row: Mapping[str, Any], folder: Path, **shared: Any) -> FoleyJob:
         settings["shots"] = str(folder / settings["shots"])
     if "out" not in settings:
         raise ValueError("The column out is empty: it names the file to write.")
-    return FoleyJob(**settings, **shared)
+    return FoleyJob(**with_preset(settings, settings.pop("preset", None)), **shared)
 
 
 def pair(value: Any) -> tuple[float, float]:

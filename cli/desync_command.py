@@ -24,9 +24,7 @@ def add_parser(commands) -> None:
         description="The DeSync score of a video with at least 4.8 s of sound, in seconds.",
     )
     parser.add_argument("video", type=Path)
-    parser.add_argument(
-        "--weights", type=Path, help="folder with Synchformer (default: the untrained pocket one)"
-    )
+    parser.add_argument("--weights", type=Path, help="folder with Synchformer (default: the pocket one)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     parser.set_defaults(run=run)
 
@@ -35,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     score, start, end = desync_of(options.video, options.weights, options.device)
     print(f"{options.video}: DeSync {score:.2f} s (start {start:+.1f} s, end {end:+.1f} s)")
     if options.weights is None:
-        print("Measured with the untrained pocket weights: the figure means nothing yet.")
+        print("Measured with the pocket weights, whose offset head is hardly trained: it means little.")
 
 
 def desync_of(

@@ -51,12 +51,12 @@ def look(job: FoleyJob) -> VideoInfo | None:
     if job.video and info and length(job, info) <= 0:
         ends = f"{job.video.name} ends at {info.end_time:.2f} s"
         raise ValueError(f"{ends}, before --start {job.start:g}. Choose an earlier start.")
+    if job.video and info and job.track != "replace" and not info.has_audio:
+        raise ValueError(f"{job.video.name} has no sound to {job.track}. Use --track replace.")
     if is_film(job, length(job, info)):
         check_film(job, length(job, info))
     if info is None or job.video is None:
         return None
-    if job.track != "replace" and not info.has_audio:
-        raise ValueError(f"{job.video.name} has no sound to {job.track}. Use --track replace.")
     if not job.is_sound:
         check_mux(job.video, job.out, keep_original=job.track == "keep")
     return info

@@ -8,14 +8,18 @@ from pathlib import Path
 from ..host.standalone.memory import DTYPES
 from ..host.standalone.progress import progress
 from ..hunyuan.foley.config import XL
-from ..hunyuan.foley.velocity import ALWAYS
-from ..hunyuan.long_form.disk import bytes_needed, size
+from ..hunyuan.foley.timing import MAX_SECONDS
+from ..hunyuan.long_form.disk import size
 from ..hunyuan.long_form.plan import JOINS, OVERLAP
+from ..hunyuan.sampling.guidance import needed_branches
 from ..hunyuan.sampling.solvers import SOLVERS
 from . import foley
-from .foley_film import is_film, plan_of
+from .foley_film import disk_needed, is_film, plan_of, scales_of
 from .foley_job import NEGATIVE_PROMPT, TRACKS, FoleyJob
+from .foley_memory import MemoryLimit, add_memory_options
 from .foley_models import FoleyModels
+from .foley_presets import DEFAULT as DEFAULT_PRESET
+from .foley_presets import PRESETS, with_preset
 
 DEFAULT = "(default: %(default)s)"
 
@@ -24,7 +28,7 @@ def add_parser(commands) -> None:
     parser = commands.add_parser(
         "foley",
         help="sound for a silent video, or from text alone",
-        description="Makes 48 kHz sound for a video. Without --weights it uses the untrained pocket weights.",
+        description="Makes 48 kHz sound for a video. Without --weights it uses the pocket weights.",
     )
     parser.add_argument("--video", type=Path, help="the video; left out, sound is made from the prompt alone")
     parser.add_argument(
@@ -39,6 +43,7 @@ def add_parser(commands) -> None:
     add_track_options(parser)
     add_film_options(parser)
     add_weights_options(parser)
+    add_memory_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -57,7 +62,11 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is made")
-    group.add_argument("--steps", type=int, default=50, help=f"denoising steps {DEFAULT}")
+    group.add_argument(
+        "--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET,
+        help=f"{presets_in_words()}; what is said beside it counts {DEFAULT}",
+    )  # fmt: skip
+    group.add_argument("--steps", type=int, help="denoising steps (default: the preset's)")
     group.add_argument("--cfg", type=float, default=4.5, help=f"guidance scale; 1 is none {DEFAULT}")
     for name, what in {"text": "the prompt", "video": "the picture", "sync": "the timing"}.items():
         group.add_argument(
@@ -67,16 +76,29 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
             help=f"guidance by {what}, in multiples of cfg {DEFAULT}",
         )
     group.add_argument(
-        "--guidance-interval", type=float, nargs=2, default=ALWAYS, metavar=("LOW", "HIGH"),
-        help="noise levels (1 is noise, 0 is sound) where guidance acts; other steps take half the time",
+        "--guide-from", type=float, metavar="SHARE",
+        help="of the sampling at which guidance begins to act, 0 to 1 (default: the preset's)",
     )  # fmt: skip
-    group.add_argument("--solver", choices=tuple(SOLVERS), default="euler", help=DEFAULT)
+    group.add_argument(
+        "--guide-to", type=float, metavar="SHARE",
+        help="at which it stops; steps without guidance take half the time (default: the preset's)",
+    )  # fmt: skip
+    group.add_argument("--solver", choices=tuple(SOLVERS), help="(default: the preset's)")
     group.add_argument(
         "--shift", type=float, default=1.0, help=f"above 1: more steps for the noisy part {DEFAULT}"
     )
     group.add_argument("--seed", type=int, default=0, help=f"the same seed gives the same sound {DEFAULT}")
     group.add_argument("--takes", type=int, default=1, help=f"how many sounds to make {DEFAULT}")
     group.add_argument("--batch", type=int, help="takes made at once: memory against time (default: all)")
+
+
+def presets_in_words() -> str:
+    words = []
+    for name, preset in PRESETS.items():
+        part = f", guidance in {preset.guide_from:.0%} to {preset.guide_to:.0%} of them".replace("%", "%%")
+        guided = "" if (preset.guide_from, preset.guide_to) == (0, 1) else part
+        words.append(f"{name} is {preset.steps} steps of {preset.solver}{guided}")
+    return ", ".join(words)
 
 
 def add_sound_options(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +189,7 @@ def job_of(options: argparse.Namespace) -> FoleyJob:
         settings["out"] = Path("sound.wav")  # nothing is written
     elif options.out is None:
         raise ValueError("Nothing says where the result shall go: name a file with --out.")
-    return FoleyJob(**settings)
+    return FoleyJob(**with_preset(settings, options.preset))
 
 
 def print_plan(job: FoleyJob, seconds: float) -> None:
@@ -178,11 +200,18 @@ def print_plan(job: FoleyJob, seconds: float) -> None:
     plan = plan_of(job, seconds)
     for line in plan.table():
         print(line)
-    needed = bytes_needed(
-        plan, steps=job.steps, takes=job.takes, channels=XL.latent_channels,
-        visual_size=XL.visual_size, sync_size=XL.sync_size,
-    )  # fmt: skip
-    print(f"{seconds:.2f} s: {len(plan.windows)} windows, at most {size(needed)} in {job.job_folder}")
+    needed = size(disk_needed(job, plan, XL))
+    print(f"{seconds:.2f} s: {len(plan.windows)} windows, at most {needed} in {job.job_folder}")
+
+
+def limit_of(job: FoleyJob, seconds: float, gigabytes: float | None) -> MemoryLimit | None:
+    """What --memory asks for. seconds: of the whole sound, of which no more than 15 s are made at once."""
+    if gigabytes is None:
+        return None
+    branches = len(needed_branches(scales_of(job).chain))
+    return MemoryLimit(
+        gigabytes=gigabytes, rows=job.batch or job.takes, branches=branches, seconds=min(seconds, MAX_SECONDS)
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -195,6 +224,7 @@ def run(options: argparse.Namespace) -> None:
     models = FoleyModels.load(
         options.weights, options.size, job.placement,
         vae_part="both" if job.sound else "decoder", vae_dtype=job.vae_dtype, loras=options.lora,
+        weight_dtype=options.weight_dtype, memory=limit_of(job, foley.length(job, info), options.memory),
     )  # fmt: skip
     print(f"Weights: {models.origin}")
 

@@ -1,6 +1,7 @@
 """A Foley job that is longer than one generation covers: windows, in a job folder that survives a kill."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -9,22 +10,28 @@ from typing import Any
 
 import av
 import torch
+from torch import Tensor
 
 from ..host.foley_conditioning import NOTHING_SEEN
+from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.features import FeatureStream
 from ..hunyuan.foley.text_encoder import high_quality
+from ..hunyuan.foley.time_mask import time_mask
 from ..hunyuan.foley.timed_prompts import PromptTrack
-from ..hunyuan.foley.timing import MAX_SECONDS, SYNC_RATE
-from ..hunyuan.long_form.deliver import deliver, levelled
+from ..hunyuan.foley.timing import LATENT_RATE, MAX_SECONDS, SYNC_RATE
+from ..hunyuan.long_form.deliver import deliver
 from ..hunyuan.long_form.disk import bytes_needed, check_room, size
+from ..hunyuan.long_form.finish import Finish, finished
+from ..hunyuan.long_form.given import GivenSound
 from ..hunyuan.long_form.guided import GuidedWindows
 from ..hunyuan.long_form.job import Job
 from ..hunyuan.long_form.pipeline import LongFilm, LongFilmParts
-from ..hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact
+from ..hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact, samples_in
 from ..hunyuan.long_form.prompts import WindowPrompts
 from ..hunyuan.long_form.shot_list import shots_of_film
 from ..hunyuan.media.container import probe, read_clock
 from ..hunyuan.media.files import digest
+from ..hunyuan.media.sound_stream import check_sound
 from ..hunyuan.sampling.guidance import GuidanceScales
 from ..hunyuan.sampling.schedule import flow_sigmas
 from ..hunyuan.sampling.solvers import SOLVERS
@@ -33,8 +40,10 @@ from .foley_models import FoleyModels
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
-# What says where things lie or how the work is done, not what comes out.
-NOT_SETTINGS = {"out", "video", "job", "keep_job", "restart", "device", "dtype", "shots"}
+# What says where things lie or how the work is done, and what is done with the finished sound: a job can go
+# on with another loudness, say, than it was begun with.
+NOT_SETTINGS = {"out", "video", "sound", "job", "keep_job", "restart", "device", "dtype", "shots"}
+NOT_SETTINGS |= {"track", "gain", "duck", "loudness", "true_peak"}
 
 
 def is_film(job: FoleyJob, seconds: float) -> bool:
@@ -44,16 +53,14 @@ def is_film(job: FoleyJob, seconds: float) -> bool:
 
 
 def check_film(job: FoleyJob, seconds: float) -> None:
-    """Raise ValueError for what is only done to clips that one generation covers."""
-    asked = {
-        "--sound": job.sound, "--loudness": job.loudness, "--track mix": job.track == "mix" or None,
-    }  # fmt: skip
-    for option, value in asked.items():
-        if value is not None:
-            raise ValueError(
-                f"{option} works on at most {MAX_SECONDS:g} s without --shots and timed prompts, and this"
-                f" lasts {seconds:.2f} s. Leave it out, or choose a part with --start and --seconds."
-            )
+    """Raise ValueError for what would be missing only after hours of work."""
+    samples = max(1, samples_in(exact(seconds)))
+    if job.sound is not None:
+        check_sound(job.sound, 0.0, samples)
+    if job.regenerate is not None:
+        time_mask(math.ceil(seconds * LATENT_RATE), *job.regenerate, job.fade)
+    if job.track == "mix" and job.video is not None:
+        check_sound(job.video, job.start, samples)
 
 
 def plan_of(job: FoleyJob, seconds: float, progress: Progress | None = None) -> FilmPlan:
@@ -88,16 +95,15 @@ def read_text(path: Path) -> str:
 
 def make_film(job: FoleyJob, plan: FilmPlan, models: FoleyModels, progress: Progress) -> Iterator[str]:
     """Make or continue the job's sound; yields the path of each finished file."""
-    needed = disk_needed(job, plan, models)
+    needed = disk_needed(job, plan, models.transformer.config)
     folder = job.job_folder
-    if not folder.exists():
-        check_room(folder, needed)
+    check_room(folder, needed)
     with Job.open(folder, identity(job, plan, models), restart=job.restart) as work:
         windows = f"{len(plan.windows)} windows, at most {size(needed)}"
         print(f"Job: {folder} ({windows}{', continued' * work.resumed})")
         film = LongFilm(
-            work, plan, parts_of(job, plan, models), sigmas=flow_sigmas(job.steps, shift=job.shift),
-            seed=job.seed, takes=job.takes, solver=SOLVERS[job.solver],
+            work, plan, parts_of(job, plan, models), sigmas=sigmas_of(job),
+            seed=job.seed, takes=job.takes, solver=SOLVERS[job.solver], given=given_sound(job, models),
         )  # fmt: skip
         try:
             yield from finish(job, plan, work, film, progress)
@@ -114,7 +120,7 @@ def finish(job: FoleyJob, plan: FilmPlan, work: Job, film: LongFilm, progress: P
         for _ in progress(stage.work, stage.total, stage.label):
             pass
     for take, path in zip(film.sound, job.outputs, strict=True):
-        sound = levelled(work, plan, take, job.prompt, job.gain)
+        sound = finished(work, plan, take, finish_of(job), progress)
         deliver(work, plan, sound, path, video, keep_original=job.track == "keep")
         yield str(path)
 
@@ -140,6 +146,29 @@ def parts_of(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> LongFilmPart
     )  # fmt: skip
 
 
+def sigmas_of(job: FoleyJob) -> Tensor:
+    return flow_sigmas(job.steps, shift=job.shift, denoise=1.0 if job.denoise is None else job.denoise)
+
+
+def given_sound(job: FoleyJob, models: FoleyModels) -> GivenSound | None:
+    """What the film's sound is made from."""
+    if job.sound is None:
+        return None
+    vae, device = models.audio_vae, models.placement.device
+    return GivenSound(
+        path=job.sound, encode=lambda waveform: vae.encode(waveform.to(device)).mode.cpu(),
+        reach=vae.config.encoder_reach, channels=models.transformer.config.latent_channels,
+        regenerate=job.regenerate, fade=job.fade,
+    )  # fmt: skip
+
+
+def finish_of(job: FoleyJob) -> Finish:
+    return Finish(
+        prompt=job.prompt, gain_db=job.gain, original=job.video if job.track == "mix" else None,
+        duck_db=job.duck, loudness=job.loudness, true_peak=job.true_peak,
+    )  # fmt: skip
+
+
 def scales_of(job: FoleyJob) -> GuidanceScales:
     return GuidanceScales(
         text=job.cfg * job.text_scale, video=job.cfg * job.video_scale, sync=job.cfg * job.sync_scale
@@ -156,15 +185,20 @@ def identity(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> dict[str, di
     placement = {"device": models.placement.device, "dtype": models.placement.dtype}
     shots = [[shot.start, shot.end, shot.prompt] for shot in plan.shots]
     return {
-        "inputs": {"video": digest(job.video) if job.video else None, "weights": models.fingerprint},
+        "inputs": {
+            "video": digest(job.video) if job.video else None,
+            "weights": models.fingerprint,
+            "sound": digest(job.sound) if job.sound else None,
+        },
         "settings": {**settings, **placement, "shots": shots},
         "versions": {"torch": torch.__version__, "av": av.__version__},
     }
 
 
-def disk_needed(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> int:
-    config = models.transformer.config
+def disk_needed(job: FoleyJob, plan: FilmPlan, config: FoleyConfig) -> int:
+    """Bytes of the job's folder when it is fullest."""
     return bytes_needed(
         plan, steps=job.steps, takes=job.takes, channels=config.latent_channels,
         visual_size=config.visual_size, sync_size=config.sync_size,
+        rows_after=finish_of(job).rows, given=job.sound is not None,
     )  # fmt: skip

@@ -7,11 +7,12 @@ from pathlib import Path
 from ..host.standalone.memory import Placement
 from ..hunyuan.foley.text_encoder import NEGATIVE_PROMPT
 from ..hunyuan.foley.timed_prompts import PromptTrack
-from ..hunyuan.foley.velocity import ALWAYS
 from ..hunyuan.long_form.job import check_place
 from ..hunyuan.long_form.plan import OVERLAP, WindowSettings, exact
 from ..hunyuan.media.files import SOUND_FORMATS, check_writable
 from ..hunyuan.media.source import check_readable
+from ..hunyuan.sampling.guidance import guidance_interval
+from ..hunyuan.sampling.schedule import shifted
 from ..hunyuan.sampling.solvers import SOLVERS
 
 AUTO = "auto"  # shots that are found, not written
@@ -35,7 +36,8 @@ class FoleyJob:
     text_scale: float = 1.0  # in multiples of cfg, like the next two
     video_scale: float = 1.0
     sync_scale: float = 1.0
-    guidance_interval: tuple[float, float] = ALWAYS  # noise levels at which guidance acts
+    guide_from: float = 0.0  # share of the sampling at which guidance begins to act,
+    guide_to: float = 1.0  # and stops
     solver: str = "euler"
     shift: float = 1.0
     seed: int = 0
@@ -89,10 +91,10 @@ class FoleyJob:
             raise ValueError(f"--seconds {self.seconds:g} is too short: it must be at least {SHORTEST:g}.")
         if self.seed >= SEEDS:
             raise ValueError(f"--seed {self.seed} is too large: it must be below {SEEDS}.")
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= 1:
+        if not 0 <= self.guide_from <= self.guide_to <= 1:
             raise ValueError(
-                f"--guidance-interval {low:g} {high:g}: give two noise levels in 0..1, lower first."
+                f"--guide-from {self.guide_from:g} --guide-to {self.guide_to:g}: give two shares of the"
+                " sampling in 0..1, the earlier first."
             )
         if self.shift <= 0:
             raise ValueError(f"--shift {self.shift:g} is too small: it must be above 0.")
@@ -136,6 +138,13 @@ class FoleyJob:
             raise ValueError(f"--track {self.track} needs the sound of a video: give --video.")
         if self.track == "keep" and self.is_sound:
             raise ValueError(f"{self.out.name} holds one sound only. Use a video, or --track mix.")
+
+    @property
+    def guidance_interval(self) -> tuple[float, float]:
+        """Noise levels at which guidance acts."""
+        return guidance_interval(
+            self.guide_from, self.guide_to, level_at=lambda share: shifted(1 - share, self.shift)
+        )
 
     @property
     def is_sound(self) -> bool:

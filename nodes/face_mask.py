@@ -35,6 +35,8 @@ from .avatar_sockets import (
 io = host.io
 
 PICKS = ("largest", "index", "point", "box")
+NOTHING_TO_CHOOSE = "Face Mask needs something to choose from: connect Face Detect, or a mask."
+MISSING = object()  # what no socket can bring
 
 
 class FaceDetect(io.ComfyNode):
@@ -125,6 +127,19 @@ class FaceMask(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, pick: str | None = None, faces: Any = MISSING, mask: Any = MISSING
+    ) -> bool | str:
+        """Whether there is anything to choose from: alone in a graph, the node must not stop the others.
+
+        ComfyUI leaves out what is not connected and passes None for what is; `pick` is named because only an
+        input that is there can carry a message, and checked because no one else does when it is named.
+        """
+        if faces is MISSING and mask is MISSING:
+            return NOTHING_TO_CHOOSE
+        return pick in (None, *PICKS) or f"There is no pick {pick!r}. Choose one of {', '.join(PICKS)}."
+
+    @classmethod
     def execute(
         cls, pick: str, face_index: int, pick_x: float, pick_y: float, box_left: float, box_top: float,
         box_right: float, box_bottom: float, enlarge: float,
@@ -157,7 +172,7 @@ def fraction(input_id: str, default: float, what: str):
 def needed(faces: FoundFaces | None) -> FoundFaces:
     """Raises ValueError if there is nothing to choose from."""
     if faces is None:
-        raise ValueError("Face Mask needs something to choose from: connect Face Detect, or a mask.")
+        raise ValueError(NOTHING_TO_CHOOSE)
     return faces
 
 

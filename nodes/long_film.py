@@ -188,7 +188,7 @@ class FilmMaker:
         folder = host.jobs_folder() / name
         if not folder.exists():
             tell_of_unfinished(folder.parent)
-            check_room(folder, self._bytes_needed())
+        check_room(folder, self._bytes_needed())
         return Job.open(folder, identity)
 
     def _bytes_needed(self) -> int:

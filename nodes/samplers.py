@@ -72,6 +72,21 @@ RELATIVE_SCALES = [  # of what leads the sound, beside cfg
 ]
 
 
+def share_input(input_id: str, what: str, default: float):
+    """A place in the sampling."""
+    return io.Float.Input(
+        input_id,
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.001,
+        optional=True,
+        advanced=True,
+        tooltip=f"{what}, as a share of the sampling: 0 is its beginning, 1 its end. Steps without guidance "
+        "take half the time or less.",
+    )
+
+
 class FoleySigmas(io.ComfyNode):
     """steps, shift, denoise -> SIGMAS."""
 
@@ -134,6 +149,8 @@ class FoleyGuider(io.ComfyNode):
                     "experimental: in training both were hidden together.",
                     default=4.5,
                 ),
+                share_input("guidance_start", "Where guidance begins to act", 0.0),
+                share_input("guidance_end", "Where guidance stops to act", 1.0),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
         )
@@ -147,9 +164,12 @@ class FoleyGuider(io.ComfyNode):
         text_scale: float,
         video_scale: float,
         sync_scale: float,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
     ) -> io.NodeOutput:
         scales = GuidanceScales(text=text_scale, video=video_scale, sync=sync_scale)
-        return io.NodeOutput(host.foley_guider(model, positive, negative, scales))
+        span = guidance_start, guidance_end
+        return io.NodeOutput(host.foley_guider(model, positive, negative, scales, span))
 
 
 class FoleySampler(io.ComfyNode):

@@ -30,6 +30,8 @@ from .sockets import open_footage
 
 io = host.io
 
+MISSING = object()  # what no socket can bring
+
 
 class FoleySyncPlot(io.ComfyNode):
     """VIDEO or IMAGE + fps, AUDIO, max shift -> AUDIO, IMAGE, offset, matched fraction."""
@@ -88,6 +90,15 @@ class FoleySyncPlot(io.ComfyNode):
             ],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, audio: Any, video: Any = MISSING, images: Any = MISSING) -> bool | str:
+        """Whether a picture is connected: a plot without one must not stop the other outputs of a graph.
+
+        ComfyUI leaves out what is not connected and passes None for what is.
+        """
+        missing = video is MISSING and images is MISSING
+        return "Foley Sync Plot needs a picture: connect a video, or images." if missing else True
 
     @classmethod
     def execute(

@@ -1,5 +1,6 @@
 """A film that tells its times, encoders that read them, and a model that clicks at the time it is told."""
 
+import os
 import signal
 import sys
 import time
@@ -14,7 +15,8 @@ if "pack" not in sys.modules:  # in a process of its own
 
 from pack.hunyuan.foley.features import FoleyFeatures
 from pack.hunyuan.foley.timing import LATENT_RATE, SYNC_RATE, VISUAL_RATE
-from pack.hunyuan.long_form.deliver import deliver, levelled
+from pack.hunyuan.long_form.deliver import deliver
+from pack.hunyuan.long_form.finish import Finish, finished
 from pack.hunyuan.long_form.job import Job
 from pack.hunyuan.long_form.pipeline import LongFilm, LongFilmParts, Stage
 from pack.hunyuan.long_form.plan import FilmPlan, WindowSettings, exact
@@ -24,6 +26,7 @@ from pack.hunyuan.media.video import FramePicker
 from pack.hunyuan.sampling.schedule import flow_sigmas
 
 CHANNELS, HOP = 16, 960
+MIXING = "Mixing"
 WHITE = 200  # mean level of a picture that flashes
 
 
@@ -106,6 +109,8 @@ def make_film_file(
     checkpoint_seconds: float = 0.0,
     progress: Callable[[Stage], Iterable] = lambda stage: stage.work,
     keep: bool = False,
+    finish: Finish | None = None,
+    watch: Callable = lambda items, _total, _label: items,
 ) -> None:
     """A film's file with sound, as the command line makes it, on stand-ins for the networks."""
     folder = folder or out.with_name(f"{out.name}.job")
@@ -118,7 +123,7 @@ def make_film_file(
     for stage in film.stages(lambda start: read_clock(video, float(start))):
         for _ in progress(stage):
             pass
-    deliver(job, plan, levelled(job, plan, film.sound[0]), out, video)
+    deliver(job, plan, finished(job, plan, film.sound[0], finish or Finish(), watch), out, video)
     job.close(keep=keep)
 
 
@@ -138,6 +143,23 @@ def make_film_slowly(video: Path, out: Path) -> None:
             yield item
 
     make_film_file(video, out, progress=progress)
+
+
+def make_mixed_file(video: Path, out: Path, block: int | None = None, reached: Path | None = None) -> None:
+    """With the film's own sound underneath, and at a loudness.
+
+    block:   of the mix, after which the process kills itself, as nothing else could so exactly.
+    reached: a file into which it writes that before.
+    """
+
+    def watch(items, _total, label):
+        for number, item in enumerate(items):
+            yield item
+            if label == MIXING and number == block and reached:
+                reached.write_text(f"{label} {number}")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    make_film_file(video, out, finish=Finish(original=video, duck_db=6, loudness=-20), watch=watch, steps=2)
 
 
 def make_film_within(limit: int, video: Path, out: Path, told: Path) -> None:

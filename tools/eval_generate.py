@@ -13,7 +13,7 @@ from hunyuan_av.hunyuan.foley.features import FoleyFeatures, encode_video
 from hunyuan_av.hunyuan.foley.text_encoder import NEGATIVE_PROMPT
 from hunyuan_av.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from hunyuan_av.hunyuan.sampling.denoise import denoise, draw_noise
-from hunyuan_av.hunyuan.sampling.guidance import GuidanceScales
+from hunyuan_av.hunyuan.sampling.guidance import GuidanceScales, guidance_interval
 from hunyuan_av.hunyuan.sampling.schedule import flow_sigmas
 from hunyuan_av.hunyuan.sampling.solvers import SOLVERS
 from hunyuan_av.training.scenes import Scene
@@ -21,13 +21,19 @@ from hunyuan_av.training.scenes import Scene
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a sound is sampled. text_scale: guidance by the prompt, in multiples of cfg."""
+    """How a sound is sampled.
+
+    text_scale: guidance by the prompt, in multiples of cfg.
+    guide_from, guide_to: share of the sampling in which guidance acts.
+    """
 
     steps: int = 25
     cfg: float = 4.5
     text_scale: float = 1.0
     solver: str = "euler"
     seed: int = 0
+    guide_from: float = 0.0
+    guide_to: float = 1.0
 
     @property
     def scales(self) -> GuidanceScales:
@@ -76,8 +82,9 @@ class Generator:
             visual=features.visual.to(device), sync=features.sync.to(device), drop=drop,
         )  # fmt: skip
         velocity = GuidedVelocity(
-            models.transformer, conditions, settings.scales, dtype=models.placement.dtype
-        )
+            models.transformer, conditions, settings.scales, dtype=models.placement.dtype,
+            interval=guidance_interval(settings.guide_from, settings.guide_to),
+        )  # fmt: skip
         shape = 1, models.transformer.config.latent_channels, features.timing.latent_frames
         noise = draw_noise(shape, settings.seed).to(device)
         *_, latents = denoise(velocity, noise, flow_sigmas(settings.steps), SOLVERS[settings.solver])

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from itertools import product
 
 from eval_generate import Settings
 from eval_scenes import HeldOut, follow
@@ -12,6 +13,8 @@ STEPS = (10, 25, 50)
 STAGES = {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4}  # network calls in a step
 CALLS = 48  # that each solver gets
 CLIPS = 12
+FEW_SOLVERS, FEW_STEPS = ("euler", "midpoint", "heun"), (6, 8, 10, 16)
+PARTS = {"all": 1.0, "first 60 %": 0.6}  # of the sampling, in which guidance acts
 
 HEADER = f"{'':<22} {'matched':>8} {'false':>8} {'|offset| ms':>12} {'material':>9} {'s a clip':>9}"
 
@@ -27,6 +30,17 @@ def tables(held: HeldOut) -> None:
         for name, stages in STAGES.items()
     }
     print_table(f"Solvers at {CALLS} network calls", solvers, held)
+    print_table("Few steps", few_steps(held.settings), held)
+
+
+def few_steps(settings: Settings) -> dict[str, Settings]:
+    """Every solver at every small number of steps, guided throughout and at first only."""
+    return {
+        f"{solver} {steps}, {part}": replace(
+            settings, solver=solver, steps=steps, guide_from=0.0, guide_to=end
+        )
+        for solver, steps, (part, end) in product(FEW_SOLVERS, FEW_STEPS, PARTS.items())
+    }
 
 
 def print_table(title: str, rows: dict[str, Settings], held: HeldOut) -> None:

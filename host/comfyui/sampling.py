@@ -7,12 +7,12 @@ import latent_preview
 import torch
 from comfy import model_management, utils
 from comfy.sample import fix_empty_latent_channels
-from comfy.samplers import KSAMPLER, CFGGuider, calc_cond_batch, cfg_function
+from comfy.samplers import KSAMPLER, CFGGuider, calc_cond_batch, cfg_function, sampling_function
 from torch import Tensor
 
 from ...hunyuan.foley.velocity import HIDDEN, distinct_branches
 from ...hunyuan.sampling.denoise import SMALLEST_SIGMA, denoise, draw_noise
-from ...hunyuan.sampling.guidance import GuidanceScales, combine, needed_branches
+from ...hunyuan.sampling.guidance import ALWAYS, GuidanceScales, combine, guidance_interval, needed_branches
 from ...hunyuan.sampling.solvers import SOLVERS, Solver
 from ..foley_conditioning import (
     DROP_KEY,
@@ -35,9 +35,17 @@ class FoleyGuider(CFGGuider):
     """
 
     def __init__(
-        self, model: Any, positive: Conditioning, negative: Conditioning, scales: GuidanceScales
+        self,
+        model: Any,
+        positive: Conditioning,
+        negative: Conditioning,
+        scales: GuidanceScales,
+        span: tuple[float, float] = (0.0, 1.0),
     ) -> None:
+        """span: share of the sampling in which guidance acts, as core counts it; see `guidance_interval`."""
         super().__init__(model)
+        flow = model.get_model_object("model_sampling")
+        self.interval = guidance_interval(*span, level_at=lambda share: float(flow.percent_to_sigma(share)))
         clip = {key: positive[0][1][key] for key in (VISUAL_KEY, SYNC_KEY) if key in positive[0][1]}
         drop = positive[0][1].get(DROP_KEY, frozenset()) if clip else HIDDEN[0]
 
@@ -62,6 +70,12 @@ class FoleyGuider(CFGGuider):
     ) -> Tensor:
         """The guided estimate of the data; x, answer: (b, c, n)."""
         model_options = model_options or {}
+        if self.interval != ALWAYS and not self._guides(float(timestep.max())):
+            # At a scale of 1 core leaves the negative out.
+            return sampling_function(
+                self.inner_model, x, timestep, self.conds["negative"], self.conds["positive"], 1.0,
+                model_options=model_options, seed=seed,
+            )  # fmt: skip
         if len(self.branches) <= 2:
             return super().predict_noise(x, timestep, model_options, seed)
         # Positive first, then negative: nodes tell them apart by their places (NAG).
@@ -75,6 +89,10 @@ class FoleyGuider(CFGGuider):
             self.inner_model, last, data[0], self.cfg, x, timestep,
             model_options=formula, cond=entries[0], uncond=entries[1],
         )  # fmt: skip
+
+    def _guides(self, sigma: float) -> bool:
+        low, high = self.interval
+        return low <= sigma <= high
 
 
 def _seen(conditioning: Conditioning, clip: Mapping[str, Tensor], drop: frozenset[str]) -> list[list[Any]]:

@@ -4,7 +4,7 @@ Their pages belong to the file, so that the system takes them back when it needs
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,21 @@ def fill(path: Path, total: int, numbers: Callable[[int], np.ndarray]) -> None:
     with path.open("wb") as file:
         for first in range(0, total, BLOCK):
             file.write(numbers(min(BLOCK, total - first)).data)
+
+
+def write_blocks(
+    job: Job, name: str, channels: int, samples: int, blocks: Iterable[np.ndarray]
+) -> np.ndarray:
+    """The job's array (channels, samples), read only, written from blocks (channels, n) of it."""
+    with job.writing(name) as unfinished, unfinished.open("wb") as file:
+        first = 0
+        for block in blocks:
+            for channel, row in enumerate(block):
+                file.seek(4 * (channel * samples + first))
+                file.write(np.ascontiguousarray(row, np.float32).data)
+            first += block.shape[1]
+        assert first == samples, f"{name}: {first} samples instead of {samples}"
+    return open_array(job.folder / name, (channels, samples), mode="r")
 
 
 def has_array(path: Path, shape: tuple[int, ...]) -> bool:

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 
 from ..foley.features import FoleyFeatures
+from ..sampling.denoise import MaskedVelocity, noised
 from ..sampling.solvers import Solver, Velocity, euler
 from ..sampling.windows import Blend
 from .arrays import allocate, draw_noise_into, has_array
 from .band import COPIES, Band, cells
+from .given import GivenSound, KeptSound
 from .job import Job
 from .plan import FilmPlan, PlannedWindow
 from .sound import SOUND, Decode, SoundTrackFile, TiledDecoder, WindowDecoder
@@ -99,10 +101,15 @@ class LongFilm:
         seed: int,
         takes: int = 1,
         solver: Solver = euler,
+        given: GivenSound | None = None,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
-        """sigmas: (steps + 1,), from 1 to 0. The noise is one draw for the whole film; take k is row k."""
-        self.job, self.plan, self.parts, self.takes = job, plan, parts, takes
+        """sigmas: (steps + 1,), down to 0; from 1, or from less where a sound is given. No steps leave that.
+
+        The noise is one draw for the whole film; take k is row k.
+        given: what the film's sound is made from, instead of noise alone.
+        """
+        self.job, self.plan, self.parts, self.takes, self.given = job, plan, parts, takes, given
         self.sigmas, self.seed, self.solver = sigmas.tolist(), seed, solver
         self.checkpoint_seconds = checkpoint_seconds
         self.spool = FeatureSpool(job)
@@ -117,13 +124,18 @@ class LongFilm:
         reached = self._reached()
         if frames_from is not None and not reached.is_complete(self.plan):
             self.watched = True
-            missing = [window for window in self.plan.windows if not self.spool.holds(window)]
+            made = [window for window in self.plan.windows if self.makes(window)]
+            missing = [window for window in made if not self.spool.holds(window)]
             work = self._watch(missing, frames_from)
             yield Stage(label="Watching the video", total=len(missing), work=work)
         left = sum(map(len, self.plan.by_shot[reached.shots :]))
         total = (len(self.sigmas) - 1) * left - reached.cells
         work = iter(()) if reached.is_complete(self.plan) else self._make(reached)
         yield Stage(label="Making the sound", total=total, work=work)
+
+    def makes(self, window: PlannedWindow) -> bool:
+        """Whether there is anything to make in a window; of a given sound, it may keep all."""
+        return len(self.sigmas) > 1 and (self.given is None or self.given.changes(self.plan, window))
 
     @property
     def sound(self) -> np.ndarray:
@@ -169,6 +181,7 @@ class LongFilm:
     def _make(self, reached: Progress) -> Iterator[None]:
         noise = draw_noise_into(self.job, NOISE, self.latent_shape, self.seed)
         latents = allocate(self.job, LATENTS, self.latent_shape)
+        given = None if self.given is None else self.given.latents_into(self.job, self.plan)
         track = SoundTrackFile(self.job, self.plan, self.takes)
         band = self._new_band()
         if reached.band is not None:
@@ -177,7 +190,8 @@ class LongFilm:
         offsets = self.plan.latent_offsets
         for shot in range(reached.shots, len(self.plan.shots)):
             here = slice(offsets[shot], offsets[shot + 1])
-            maker = ShotMaker(self, shot, band, noise[..., here], latents[..., here], track)
+            kept = None if given is None or self.given is None else self.given.of_shot(self.plan, shot, given)
+            maker = ShotMaker(self, shot, band, noise[..., here], latents[..., here], track, kept)
             yield from maker.run(reached if shot == reached.shots else Progress(shots=shot), saver)
         self.job.finish(SOUND)
         saver.save(Progress(shots=len(self.plan.shots)))
@@ -226,11 +240,13 @@ class ShotMaker:
         noise: np.ndarray,
         latents: np.ndarray,
         track: SoundTrackFile,
+        kept: KeptSound | None = None,
     ) -> None:
-        """noise, latents: (takes, c, n) of this shot."""
+        """noise, latents: (takes, c, n) of this shot. kept: of it, where a sound is given."""
         self.film, self.shot, self.band, self.noise, self.latents = film, shot, band, noise, latents
-        self.track = track
+        self.track, self.kept = track, kept
         self.planned = film.plan.by_shot[shot]
+        self.made = [film.makes(planned) for planned in self.planned]
         self.windows = [planned.window for planned in self.planned]
         self.blend = Blend(self.windows)
         self.blended = film.plan.settings.join == "latents"
@@ -242,6 +258,9 @@ class ShotMaker:
         tiled = TiledDecoder(
             self.shot, self.latents, self.track, self._decode, parts.decode_reach, reached.tiles
         )
+        if self.kept is not None and not self.steps:
+            self.latents[:] = self.kept.latents
+            tiled.decode_until(self.latents.shape[-1])
         single = WindowDecoder(self.shot, self.windows, self.track, self._decode, self._result)
         order = cells(len(self.planned), self.steps, self.film.plan.settings)
         for number, (window, step) in enumerate(order[reached.cells :], reached.cells + 1):
@@ -254,18 +273,38 @@ class ShotMaker:
 
     def _run_cell(self, window: int, step: int) -> None:
         film, planned = self.film, self.planned[window]
+        if not self.made[window]:
+            self.band.put(window, step, self._noised(window, step + 1))
+            return
         x = self._state(window, step).to(film.parts.device)
         with torch.no_grad():
             features = film.spool.get(planned) if film.watched else None
-            velocity = film.parts.velocity(planned, features)
+            velocity = self._keeping(window, film.parts.velocity(planned, features))
             result = film.solver(velocity, x, film.sigmas[step], film.sigmas[step + 1])
         self.band.put(window, step, result.float().cpu())
+
+    def _keeping(self, window: int, velocity: Velocity) -> Velocity:
+        """The velocity of a window, of whose given sound a part is kept."""
+        if self.kept is None or self.kept.mask is None:
+            return velocity
+        place, device = self.windows[window], self.film.parts.device
+        kept, mask = self.kept.within(place)
+        return MaskedVelocity(velocity, kept.to(device), self._noise(window).to(device), mask.to(device))
+
+    def _noise(self, window: int) -> Tensor:
+        place = self.windows[window]
+        return torch.from_numpy(self.noise[..., place.start : place.stop].copy())
+
+    def _noised(self, window: int, step: int) -> Tensor:
+        """The given sound of a window with as much noise as there is before a step."""
+        assert self.kept is not None
+        kept, _ = self.kept.within(self.windows[window])
+        return noised(kept, self._noise(window), self.film.sigmas[step])
 
     def _state(self, window: int, step: int) -> Tensor:
         """(takes, c, n): where a window is before a step."""
         if step == 0:
-            place = self.windows[window]
-            return torch.from_numpy(self.noise[..., place.start : place.stop].copy())
+            return self._noise(window) if self.kept is None else self._noised(window, 0)
         if self.blended:
             return self.blend.over(window, lambda other: self._part(other, step - 1))
         return self._part(window, step - 1).clone()
@@ -274,13 +313,16 @@ class ShotMaker:
         return self.band.get(window, step, self.windows[window].length)
 
     def _result(self, window: int) -> Tensor:
-        return self._part(window, self.steps - 1)
+        result = self._part(window, self.steps - 1)
+        return result if self.kept is None else self.kept.paste(result, self.windows[window])
 
     def _finish(self, window: int) -> int:
         """Write the latents of a window that has run all steps; returns where those that are not begin."""
         place = self.windows[window]
         ready = self.windows[window + 1].first if window + 1 < len(self.windows) else place.stop
         state = self.blend.over(window, self._result, until=window) if self.blended else self._result(window)
+        if self.kept is not None:
+            state = self.kept.paste(state, place)
         self.latents[..., place.first : ready] = state[..., place.first - place.start : ready - place.start]
         return ready
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .audio import check_waveform
+from .audio import BLOCK, check_waveform
 from .source import LONGEST_STILL, beginning, decode, open_media, sounds_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,12 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> Non
     waveform = check_waveform(waveform)
     with replacing(path) as temporary:
         try:
-            soundfile.write(str(temporary), waveform.T, sample_rate, subtype="PCM_24", format=container)
+            with soundfile.SoundFile(
+                str(temporary), "w", sample_rate, len(waveform), subtype="PCM_24", format=container
+            ) as file:
+                # In blocks: a film's sound lies in a file, one channel after the other.
+                for first in range(0, waveform.shape[1], BLOCK):
+                    file.write(np.ascontiguousarray(waveform[:, first : first + BLOCK].T))
         except soundfile.SoundFileError as error:
             raise OSError(f"{path.name} cannot be written. Check the space on the disk.") from error
 

@@ -4,10 +4,14 @@ Waveforms are (channels, samples) float32, 1 is full scale. Loudness is EBU R 12
 true peaks are those of the analogue signal, in dBTP.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
+
 import numpy as np
 
-from .audio import check_waveform, fit_length, resample
+from .audio import check_waveform, fit_length
 from .measure import integrated_loudness
+from .sound_stream import Resampler
 
 HOP = 0.01  # seconds: how often the level is looked at
 ATTACK = 0.05  # seconds until ducking has gone 63 % of the way down
@@ -41,26 +45,68 @@ def mix_tracks(
         raise ValueError(f"A sound of {len(generated)} channels does not mix with one of {len(original)}.")
 
     samples = max(generated.shape[1], original.shape[1])
-    generated, original = fit_length(generated, samples), fit_length(original, samples)
-    gain = 10 ** ((gain_db - duck_db * loud_parts(original, sample_rate)) / 20)
-    return (gain * generated + original).astype(np.float32)
+    pair = fit_length(generated, samples), fit_length(original, samples)
+    (mixed,) = mix_blocks([pair], gain_db=gain_db, duck_db=duck_db, sample_rate=sample_rate)
+    return mixed
 
 
-def loud_parts(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(samples,) between 0 and 1: where the waveform is loud, with smooth borders."""
-    hop = round(HOP * sample_rate)
-    samples = waveform.shape[1]
-    hops = -(-samples // hop)
-    power = fit_length(np.square(waveform).mean(axis=0, keepdims=True), hops * hop)
-    level = 10 * np.log10(power.reshape(hops, hop).mean(axis=1) + 1e-20)
-    loud = np.clip((level - QUIET) / (LOUD - QUIET), 0, 1)
+def mix_blocks(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    gain_db: float = 0.0,
+    duck_db: float = 0.0,
+    sample_rate: int = 48_000,
+) -> Iterator[np.ndarray]:
+    """`mix_tracks` of sounds that come in blocks: what it gives at once, for any blocks.
 
-    rise, fall = 1 - np.exp(-HOP / ATTACK), 1 - np.exp(-HOP / RELEASE)
-    state, envelope = 0.0, np.empty(hops)
-    for i, target in enumerate(loud):
-        state += (rise if target > state else fall) * (target - state)
-        envelope[i] = state
-    return np.interp(np.arange(samples), (np.arange(hops) + 0.5) * hop, envelope)
+    pairs: a block of the generated sound and as long a one of the original, (channels, n) each. All but the
+           last are whole hundredths of a second.
+    """
+    loud, before = LoudParts(sample_rate), None
+    heard = ((generated, original, loud.hear(original)) for generated, original in pairs)
+    for block, following in pairwise(chain(heard, [None])):
+        assert block is not None  # the None is the last
+        generated, original, levels = block
+        after = None if following is None else following[2][0]
+        ducked = duck_db * between(before, levels, after, loud.hop, original.shape[1])
+        gain = 10 ** ((gain_db - ducked) / 20)
+        yield (gain * generated + original).astype(np.float32)
+        before = levels[-1]
+
+
+class LoudParts:
+    """Where a sound is loud, 0 to 1, with smooth borders: a level for each hundredth of a second."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.hop = round(HOP * sample_rate)
+        self.state = 0.0
+
+    def hear(self, waveform: np.ndarray) -> np.ndarray:
+        """(hops,): of the next samples (channels, n)."""
+        hops = -(-waveform.shape[1] // self.hop)
+        power = fit_length(np.square(waveform).mean(axis=0, keepdims=True), hops * self.hop)
+        level = 10 * np.log10(power.reshape(hops, self.hop).mean(axis=1) + 1e-20)
+        loud = np.clip((level - QUIET) / (LOUD - QUIET), 0, 1)
+
+        rise, fall = 1 - np.exp(-HOP / ATTACK), 1 - np.exp(-HOP / RELEASE)
+        envelope = np.empty(hops)
+        for i, target in enumerate(loud):
+            self.state += (rise if target > self.state else fall) * (target - self.state)
+            envelope[i] = self.state
+        return envelope
+
+
+def between(
+    before: float | None, levels: np.ndarray, after: float | None, hop: int, samples: int
+) -> np.ndarray:
+    """(samples,): levels that hold in the middles of hops, over all samples of the hops.
+
+    before, after: the levels of the hops on both sides, where there are any.
+    """
+    first = [] if before is None else [before]
+    points = np.concatenate([first, levels, [] if after is None else [after]])
+    middles = (np.arange(len(points)) + 0.5 - len(first)) * hop
+    return np.interp(np.arange(samples), middles, points)
 
 
 def normalise_loudness(
@@ -94,22 +140,58 @@ def loudness(waveform: np.ndarray, sample_rate: int = 48_000) -> float:
 
 def limit_peaks(waveform: np.ndarray, true_peak_dbtp: float, sample_rate: int = 48_000) -> np.ndarray:
     """The sound turned down around each true peak above the limit, and nowhere else."""
-    from scipy.ndimage import minimum_filter1d, uniform_filter1d
-
     limit = 10 ** (true_peak_dbtp / 20)
     peaks = true_peaks(waveform, sample_rate)
-    if peaks.max() <= limit:
+    gain = limiting_gain(peaks, 1.0, limit, 0, len(peaks), sample_rate)
+    if gain is None:
         return waveform
-    # The lowest gain needed nearby, averaged over as far: at a peak, all that is averaged is low enough.
-    size = 2 * round(LOOKAHEAD * sample_rate) + 1
-    gain = uniform_filter1d(minimum_filter1d(limit / np.maximum(peaks, limit), size), size)
     limited = gain * waveform
     excess = true_peaks(limited, sample_rate).max() / limit
     return (limited / max(1.0, excess)).astype(np.float32)
 
 
+def limiting_gain(
+    peaks: np.ndarray, louder: float, limit: float, first: int, last: int, sample_rate: int = 48_000
+) -> np.ndarray | None:
+    """(last - first,): what brings the peaks of samples [first, last) below the limit; None if all are.
+
+    peaks: (samples,), of the whole sound, which is multiplied by `louder`; it may lie in a file.
+    """
+    from scipy.ndimage import minimum_filter1d, uniform_filter1d
+
+    # The lowest gain needed nearby, averaged over as far: at a peak, all that is averaged is low enough.
+    half = round(LOOKAHEAD * sample_rate)
+    begin = max(0, first - 2 * half)
+    near = louder * np.asarray(peaks[begin : last + 2 * half], np.float64)
+    if near.max(initial=0) <= limit:
+        return None
+    size = 2 * half + 1
+    gain = uniform_filter1d(minimum_filter1d(limit / np.maximum(near, limit), size), size)
+    return gain[first - begin : last - begin]
+
+
 def true_peaks(waveform: np.ndarray, sample_rate: int = 48_000) -> np.ndarray:
     """(samples,): the highest value of any channel from each sample up to the next, after oversampling."""
-    finer = resample(waveform, sample_rate, OVERSAMPLING * sample_rate)
-    highest = np.abs(fit_length(finer, OVERSAMPLING * waveform.shape[1])).max(axis=0)
-    return np.maximum(highest.reshape(-1, OVERSAMPLING).max(axis=1), np.abs(waveform).max(axis=0))
+    return np.concatenate(list(true_peak_blocks([waveform], sample_rate)))
+
+
+def true_peak_blocks(blocks: Iterable[np.ndarray], sample_rate: int = 48_000) -> Iterator[np.ndarray]:
+    """`true_peaks` of a sound that comes in blocks (channels, n); what follows decides on the last few."""
+    finer: Resampler | None = None
+    plain = found = np.zeros(0, np.float32)  # of samples and of the finer sound, where not both are known
+    for block in blocks:
+        finer = finer or Resampler(sample_rate, OVERSAMPLING * sample_rate, len(block))
+        plain = np.concatenate([plain, np.abs(block).max(axis=0)])
+        found = np.concatenate([found, np.abs(finer(block)).max(axis=0, initial=0)])
+        known = min(len(plain), len(found) // OVERSAMPLING)
+        yield highest(plain[:known], found)
+        plain, found = plain[known:], found[OVERSAMPLING * known :]
+    if finer is not None:
+        found = np.concatenate([found, np.abs(finer.rest()).max(axis=0, initial=0)])
+        yield highest(plain, fit_length(found[None], OVERSAMPLING * len(plain))[0])
+
+
+def highest(plain: np.ndarray, finer: np.ndarray) -> np.ndarray:
+    """For each sample, of itself and of the finer ones that belong to it."""
+    finer = finer[: OVERSAMPLING * len(plain)].reshape(-1, OVERSAMPLING)
+    return np.maximum(finer.max(axis=1, initial=0), plain)

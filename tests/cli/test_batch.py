@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from pack.cli import batch, main
+from pack.cli.foley_presets import PRESETS
 
 
 def write_table(folder: Path, rows: list[dict]) -> Path:
@@ -114,6 +115,14 @@ def test_csv_cells_are_read_as_numbers_and_empty_ones_as_defaults(tmp_path):
     (row,) = batch.read_rows(table)
     job = batch.job_of(row, tmp_path)
     assert (job.out, job.seconds, job.steps, job.cfg) == (tmp_path / "a.wav", 2.5, 10, 4.5)
+
+
+def test_a_row_may_name_a_preset_and_differ_from_it(tmp_path):
+    job = batch.job_of({"out": "a.wav", "seconds": "1", "preset": "fast", "solver": "euler"}, tmp_path)
+    fast = PRESETS["fast"]
+    assert (job.steps, job.solver, job.guide_to) == (fast.steps, "euler", fast.guide_to)
+    with pytest.raises(ValueError, match=r"--preset quick is not known\. Choose one of fast"):
+        batch.job_of({"out": "a.wav", "seconds": "1", "preset": "quick"}, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_a_video_with_sound_gets_a_score_on_the_grid_of_offsets(clip, capsys):
     assert abs(start) <= 2
     assert abs(end) <= 2
     assert score == round((abs(start) + abs(end)) / 2, 2)
-    assert "untrained" in out
+    assert "pocket weights" in out
 
 
 def test_a_clip_too_short_for_a_score_says_how_long_it_must_be(clip, capsys):

@@ -1,5 +1,6 @@
 """The main job, from files to files, as a user runs it, on pocket weights."""
 
+import argparse
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,12 +12,15 @@ import pyloudnorm
 import pytest
 import soundfile
 import torch
-from pack.cli import foley, main
+from pack.cli import foley, foley_command, foley_job, main
+from pack.cli.foley_presets import PRESETS
 from pack.hunyuan.media.container import probe
+from pack.hunyuan.sampling.guidance import ALWAYS
 from pack.model_loaders.foley import load_audio_vae
 from pack.model_loaders.foley_folder import POCKET
 
 FAST = ["--steps", "2"]
+STEP_OF_24_BITS = 2.0**-23
 
 
 def picture_packets(path: Path) -> list[bytes]:
@@ -91,10 +95,10 @@ def test_takes_are_the_same_in_any_batch(tmp_path):
     for take in (1, 2, 3):
         sounds = [soundfile.read(tmp_path / f"b{batch}_{take}.wav")[0] for batch in (1, 2, 3)]
         for other in sounds[1:]:
-            assert np.abs(other - sounds[0]).max() <= 1e-5 * np.abs(sounds[0]).max()
+            assert np.abs(other - sounds[0]).max() <= max(1e-5 * np.abs(sounds[0]).max(), 4 * STEP_OF_24_BITS)
     assert run("--seconds", 1, "--out", tmp_path / "alone.wav") == 0
     alone, first = (soundfile.read(tmp_path / name)[0] for name in ("alone.wav", "b3_1.wav"))
-    assert np.abs(alone - first).max() <= 1e-5 * np.abs(first).max()
+    assert np.abs(alone - first).max() <= max(1e-5 * np.abs(first).max(), 4 * STEP_OF_24_BITS)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -118,14 +122,16 @@ def test_a_part_of_a_video(tmp_path, clip):
         (["--out", "o.mp4", "--seconds", "2"], "sound without a video goes into .wav or .flac"),
         (["--out", "o.wav", "--seconds", "0"], "--seconds 0 is too short"),
         (["--out", "o.wav", "--seconds", "2", "--takes", "0"], "--takes 0 is too small"),
-        (["--out", "o.wav", "--seconds", "30", "--loudness", "-20"], "--loudness works on at most 15 s"),
         (["--out", "o.wav", "--seconds", "30", "--overlap", "3"], "it lies in 0..2 s"),
         (["--seconds", "30"], "name a file with --out"),
         (["--out", "o.wav", "--seconds", "nan"], "--seconds nan is no number"),
         (["--out", "o.wav", "--seconds", "1", "--cfg", "inf"], "--cfg inf is no number"),
         (["--out", "o.wav", "--seconds", "1", "--seed", str(2**64)], "is too large"),
         (["--out", "o.wav", "--seconds", "1", "--shift", "0"], "--shift 0 is too small"),
-        (["--out", "o.wav", "--seconds", "1", "--guidance-interval", "0.9", "0.1"], "lower first"),
+        (
+            ["--out", "o.wav", "--seconds", "1", "--guide-from", "0.9", "--guide-to", "0.1"],
+            "the earlier first",
+        ),
         (["--out", "o.wav", "--seconds", "1", "--denoise", "0.5"], "name it with --sound"),
         (["--out", "o.wav", "--seconds", "1", "--sound", "nowhere.wav"], "nowhere.wav"),
         (["--out", "o.wav", "--seconds", "1", "--track", "mix"], "needs the sound of a video"),
@@ -220,17 +226,37 @@ def test_a_part_is_made_anew_and_the_rest_stays(tmp_path):
 
 def test_guidance_outside_its_interval_changes_nothing(tmp_path):
     sounds = {}
-    for name, options in {"off": ("--cfg", 1), "never": ("--guidance-interval", 0, 0), "on": ()}.items():
+    for name, options in {"off": ("--cfg", 1), "never": ("--guide-to", 0), "on": ()}.items():
         assert run("--seconds", 1, *options, "--out", tmp_path / f"{name}.wav") == 0
         sounds[name] = soundfile.read(tmp_path / f"{name}.wav")[0]
     np.testing.assert_array_equal(sounds["never"], sounds["off"])
     assert np.abs(sounds["on"] - sounds["off"]).max() > 1e-3
 
 
+def test_a_preset_fills_what_is_not_said(tmp_path):
+    def job(*arguments: str) -> foley_job.FoleyJob:
+        parser = argparse.ArgumentParser()
+        foley_command.add_parser(parser.add_subparsers())
+        return foley_command.job_of(
+            parser.parse_args(["foley", "--seconds", "1", "--out", "o.wav", *arguments])
+        )
+
+    def settings(*arguments: str) -> tuple:
+        made = job(*arguments)
+        return made.steps, made.solver, made.guide_from, made.guide_to
+
+    for name, preset in PRESETS.items():
+        assert settings("--preset", name) == (preset.steps, preset.solver, preset.guide_from, preset.guide_to)
+    assert settings() == settings("--preset", "full") == (50, "euler", 0.0, 1.0)
+    assert settings("--preset", "fast", "--steps", "3", "--guide-to", "1")[:1] == (3,)
+    assert job("--preset", "fast", "--guide-to", "1").guidance_interval == ALWAYS
+    assert job("--preset", "fast", "--solver", "euler").solver == "euler"
+
+
 def test_it_says_which_weights_made_the_sound(tmp_path, capsys):
     assert run("--seconds", 1, "--out", tmp_path / "o.wav") == 0
     out = capsys.readouterr().out
-    assert "untrained" in out
+    assert "pocket (tiny, trained" in out
     assert str(tmp_path / "o.wav") in out
 
 

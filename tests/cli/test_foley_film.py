@@ -1,13 +1,19 @@
 """More than one generation covers: the main job on films, as a user runs it, on pocket weights."""
 
+import shutil
 from pathlib import Path
 
 import av
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
+import torch
 from pack.cli import foley_film, main
+from pack.hunyuan.long_form.disk import MARGIN
 from pack.hunyuan.long_form.job import MANIFEST
+from pack.model_loaders.foley import load_audio_vae
+from pack.model_loaders.foley_folder import POCKET
 
 SECONDS = 16
 
@@ -74,7 +80,76 @@ def test_a_plan_shows_the_windows_and_does_nothing(tmp_path, film, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
-def test_what_films_cannot_have_is_said_before_the_work(tmp_path, film, capsys):
-    assert run("--video", film, "--loudness", -20, "--out", tmp_path / "o.mp4") == 1
-    assert "--loudness works on at most 15 s" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+def tone(height: float, level: float = 0.3, seconds: float = SECONDS) -> np.ndarray:
+    return level * np.sin(2 * np.pi * height * np.arange(round(48_000 * seconds)) / 48_000)
+
+
+def level_at(sound: np.ndarray, height: float) -> float:
+    spectrum = np.abs(np.fft.rfft(sound[-48_000:]))
+    return float(spectrum[round(height)] / spectrum.size)
+
+
+def test_a_film_is_mixed_with_its_own_sound_at_a_loudness(tmp_path, clip):
+    film = clip("film.mp4", seconds=SECONDS, fps=6, size=(32, 32), sound=tone(440)[None])
+    out = tmp_path / "o.wav"
+    options = ("--track", "mix", "--gain", -20, "--loudness", -24, "--true-peak", -3)
+    assert run("--video", film, "--out", out, *options, "--keep-job") == 0
+    mixed, rate = soundfile.read(out, always_2d=True)
+    assert mixed.shape[0] == SECONDS * 48_000
+    assert pyloudnorm.Meter(rate).integrated_loudness(mixed) == pytest.approx(-24, abs=0.5)
+    assert level_at(mixed.mean(axis=1), 440) > 0.05
+    # The finished sound is there: another loudness goes on from it, without the work.
+    assert run("--video", film, "--out", out, "--loudness", -30) == 0
+    replaced, rate = soundfile.read(out, always_2d=True)
+    assert pyloudnorm.Meter(rate).integrated_loudness(replaced) == pytest.approx(-30, abs=0.5)
+    assert level_at(replaced.mean(axis=1), 440) < 0.01
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "o.wav"]
+
+
+def test_a_part_of_a_long_sound_is_made_anew_and_the_rest_stays(tmp_path):
+    given, long = tmp_path / "given.wav", ("--seconds", 17, "--sound", tmp_path / "given.wav")
+    soundfile.write(given, tone(300, seconds=17), 48_000)
+    assert run(*long, "--denoise", 0, "--out", tmp_path / "same.wav") == 0
+    assert run(*long, "--regenerate", 12, 13, "--out", tmp_path / "part.wav") == 0
+    same, part = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("same", "part"))
+    changed = np.abs(same - part) > 1e-5
+    reach = 0.25  # seconds: how far the decoder carries a change
+    assert changed[12 * 48_000 : 13 * 48_000].mean() > 0.5
+    assert not changed[: round((12 - reach) * 48_000)].any()
+    assert not changed[round((13 + reach) * 48_000) :].any()
+
+    vae = load_audio_vae(POCKET / "audio_vae.safetensors", "both")
+    with torch.inference_mode():
+        waveform = torch.tensor(tone(300, seconds=17), dtype=torch.float32)[None, None]
+        through = vae.decode_tiled(vae.encode_tiled(waveform).mode)[0, 0].numpy()
+    np.testing.assert_allclose(same, through, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--track", "mix"), "has no sound to mix. Use --track replace"),
+        (("--sound", "late.wav", "--regenerate", 20, 21), "Nothing lies from 20 to 21 s"),
+        (("--sound", "film.mp4", "--denoise", 0.5), "film.mp4 holds no sound"),
+    ],
+)
+def test_what_could_not_end_is_said_before_the_work(tmp_path, film, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("late.wav", tone(300), 48_000)
+    assert run("--video", film, *options, "--out", "o.mp4") == 1
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "late.wav"]
+
+
+@pytest.mark.parametrize("how", [(), ("--restart",)])
+def test_a_job_that_goes_on_or_begins_anew_is_asked_for_its_disk(tmp_path, monkeypatch, capsys, how):
+    command = ("--seconds", 17, "--out", tmp_path / "out.wav")
+    assert run(*command, "--keep-job") == 0
+    taken = sum(path.stat().st_size for path in (tmp_path / "out.wav.job").rglob("*") if path.is_file())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=MARGIN - taken))
+    assert run(*command, *how) == 1
+    assert "of which" in capsys.readouterr().err
+    assert (tmp_path / "out.wav.job" / MANIFEST).is_file()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=MARGIN + 20_000_000))
+    assert run(*command, *how) == 0

@@ -66,7 +66,6 @@ def test_a_prompt_that_changes_is_made_in_windows(film, capsys):
     ("options", "message"),
     [
         (["--shots", "absent.json"], "absent.json"),
-        (["--shots", "auto", "--loudness", "-20"], "--loudness works on at most 15 s without --shots"),
         (["--prompt", "0:05 rain | 0:04 wind"], "'wind' at 0:04 does not come after 'rain' at 0:05"),
     ],
 )

@@ -71,6 +71,10 @@ def measure():
     part = {**latent, "samples": plain, "noise_mask": torch.zeros(1, 1, plain.shape[-1])}
     part["noise_mask"][..., 20:40] = 1
     tensors["part"] = foley(model, positive, negative, part, seed=9)
+    spans = {"at_first": (4.5, 4.5, 4.5, 0.0, 0.6), "later": (5.4, 3.6, 2.25, 0.3, 1.0)}
+    for name, guided in spans.items():
+        guider = nodes.FoleyGuider.execute(model, positive, negative, *guided).args[0]
+        tensors[name] = host.sample(guider, latent, flow_sigmas(10), "euler", 7)
     save_file({name: t.clone().contiguous() for name, t in tensors.items()}, folder / "latents.safetensors")
 
     results = {"ksampler": apart(plain, ksampler(*given)), "size": float(plain.std())}

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from pack import nodes
+from pack import host, nodes
+from pack.hunyuan.sampling.schedule import flow_sigmas
 
 SAMPLES = 960  # per latent frame
 
@@ -93,7 +94,7 @@ def test_scales_are_multiples_of_cfg_and_the_prompt_can_be_taken_out(run, model,
 def test_every_solver_makes_nearly_the_same_sound_and_none_is_another(run, model, prompts):
     latent = run(nodes.FoleyEmptyLatent, seconds=0.1)
     made = {
-        solver: sampled(run, model, (*prompts, latent), cfg=1.0, steps=10, solver=solver)["samples"]
+        solver: sampled(run, model, (*prompts, latent), cfg=1.0, steps=40, solver=solver)["samples"]
         for solver in ("euler", "heun", "midpoint", "rk4")
     }
     for solver, sound in made.items():
@@ -208,3 +209,20 @@ def test_a_vae_of_another_model_is_refused(run, conditioning):
 def test_an_empty_part_of_a_sound_cannot_be_chosen(run, conditioning):
     with pytest.raises(ValueError, match="Nothing lies from 2 to 1 s"):
         run(nodes.FoleyTimeMask, latent=conditioning[2], start=2.0, end=1.0)
+
+
+def test_a_guider_acts_in_its_part_of_the_sampling(run, model, conditioning):
+    positive, negative, latent = conditioning
+
+    def made(scale=4.5, **part):
+        scales = dict.fromkeys(("text_scale", "video_scale", "sync_scale"), scale)
+        guider = run(nodes.FoleyGuider, model=model, positive=positive, negative=negative, **scales, **part)
+        return host.sample(guider, latent, flow_sigmas(5), "euler", 3)
+
+    always, at_first = made(), made(guidance_end=0.6)
+    assert torch.equal(made(guidance_start=0.0, guidance_end=1.0), always)
+    assert torch.equal(made(guidance_end=0.0), made(1.0))
+    assert (at_first - always).abs().max() > 1e-3
+    assert (at_first - made(1.0)).abs().max() > 1e-3
+    with pytest.raises(ValueError, match=r"Guidance from 0\.7 to 0\.2"):
+        made(guidance_start=0.7, guidance_end=0.2)

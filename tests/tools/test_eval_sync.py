@@ -12,7 +12,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import eval_material  # noqa: E402
 import eval_scenes  # noqa: E402
 import eval_sync  # noqa: E402
-from eval_generate import Settings  # noqa: E402
+import eval_tables  # noqa: E402
+from eval_generate import Generator, Settings  # noqa: E402
 from hunyuan_av.hunyuan.media.encode import write_video  # noqa: E402
 from hunyuan_av.training.scenes import SAMPLE_RATE, Scene  # noqa: E402
 
@@ -85,6 +86,29 @@ def test_the_sound_of_another_clip_does_not_pass_for_the_own():
 
     figures = eval_scenes.controls(held_out(Deaf()))
     assert [figure.met for figure in figures[1:3]] == [False, False]
+
+
+def test_few_steps_are_tried_with_every_solver_and_both_parts_guided():
+    rows = eval_tables.few_steps(Settings(cfg=3.0, seed=2))
+    assert len(rows) == len(set(rows.values())) == 3 * 4 * 2
+    assert rows["midpoint 8, first 60 %"] == Settings(
+        steps=8, cfg=3.0, solver="midpoint", seed=2, guide_to=0.6
+    )
+    assert rows["heun 16, all"].guide_to == 1.0
+
+
+def test_a_sound_is_guided_where_its_settings_say():
+    scene = Scene.draw(3, kind="footsteps", seconds=2.0)
+    generator = Generator.load(None, "cpu")
+    calls = []
+    hook = generator.models.transformer.register_forward_pre_hook(
+        lambda _m, inputs: calls.append(len(inputs[0]))
+    )
+    sounds = [generator.sound(scene, Settings(steps=5, guide_to=end)) for end in (1.0, 0.6, 1.0)]
+    hook.remove()
+    assert [sum(calls[i : i + 5]) for i in (0, 5, 10)] == [10, 8, 10]
+    np.testing.assert_array_equal(sounds[0], sounds[2])
+    assert (sounds[0] != sounds[1]).any()
 
 
 def test_a_videos_figures_are_printed(tmp_path, capsys, monkeypatch):

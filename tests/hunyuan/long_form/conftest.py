@@ -1,5 +1,10 @@
-"""The fixture `film`: long films on stand-ins for the networks, see `marker_film`."""
+"""Long films on stand-ins for the networks, see `marker_film`, and processes to be killed."""
 
+import multiprocessing
+import time
+from pathlib import Path
+
+import marker_film
 import pytest
 from marker_film import marker_parts, mixing_velocity
 from pack.hunyuan.long_form.job import Job
@@ -16,3 +21,24 @@ def film(tmp_path):
         return LongFilm(job, plan, marker_parts(velocity), sigmas=flow_sigmas(steps), seed=5, **settings)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Starts a function in a process forked from one that has imported everything and done nothing."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        pytest.skip("processes cannot be forked here")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["marker_film"])
+
+    def start(target, *arguments):
+        process = context.Process(target=target, args=arguments)
+        process.start()
+        return process
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(marker_film.__file__).parent))
+        server_is_up = start(time.time)
+    server_is_up.join()
+    assert server_is_up.exitcode == 0
+    return start

@@ -1,3 +1,4 @@
+import shutil
 from fractions import Fraction
 from itertools import pairwise
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.hunyuan.foley.timing import FoleyTiming
-from pack.hunyuan.long_form.disk import bytes_needed, check_room
+from pack.hunyuan.long_form.disk import MARGIN, bytes_needed, check_room
 from pack.hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact, feature_slices
 
 MICROSECONDS = 1_000_000
@@ -75,3 +76,16 @@ def test_disk_grows_by_the_minute_and_too_little_is_said_before(tmp_path):
     check_room(tmp_path / "job", 1000)
     with pytest.raises(OSError, match=r"needs .* of disk"):
         check_room(tmp_path / "job", 1 << 60)
+
+
+def test_what_a_job_has_written_is_room_that_it_needs_no_more(tmp_path, monkeypatch):
+    """A job that goes on is asked for the rest; one that begins anew frees what it takes."""
+    needed, job = 1 << 20, tmp_path / "job"
+    (job / "features").mkdir(parents=True)
+    (job / "features" / "0").write_bytes(bytes(needed // 4))
+    free = shutil.disk_usage(tmp_path)._replace(free=MARGIN + 3 * needed // 4)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    check_room(job, needed)
+    (job / "features" / "0").write_bytes(bytes(needed // 8))
+    with pytest.raises(OSError, match=r"needs 1 MB of disk, of which 0 MB are there, and 68 MB are free"):
+        check_room(job, needed)

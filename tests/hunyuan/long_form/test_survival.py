@@ -1,13 +1,11 @@
 """Killed, cancelled or out of disk at any moment, a job goes on; its file is the same to the last bit."""
 
-import multiprocessing
 import os
 import random
 import signal
 import time
 from pathlib import Path
 
-import marker_film
 import pytest
 from marker_film import make_film_file, make_film_slowly, make_film_within
 from media_clips import write_clip
@@ -41,27 +39,6 @@ def check_completes(video: Path, out: Path, whole: Path) -> None:
     make_film_file(video, out)
     assert out.read_bytes() == whole.read_bytes()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
-
-
-@pytest.fixture(scope="module")
-def start():
-    """Starts a function in a process forked from one that has imported everything and done nothing."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        pytest.skip("processes cannot be forked here")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["marker_film"])
-
-    def start(target, *arguments):
-        process = context.Process(target=target, args=arguments)
-        process.start()
-        return process
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(marker_film.__file__).parent))
-        server_is_up = start(time.time)
-    server_is_up.join()
-    assert server_is_up.exitcode == 0
-    return start
 
 
 @pytest.mark.parametrize("seed", range(3))
