@@ -14,7 +14,7 @@ from . import audio_teacher, audio_vae, clips, features, synchformer, towers, tr
 from .export import export
 from .loop import Plan
 
-RENDERED, CACHED, HELD_OUT = 500, 600, 48  # clips
+RENDERED, CACHED, HELD_OUT = 1000, 1200, 48  # clips
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     rendered, cached, runs = args.out / "clips", args.out / "features", args.out / "runs"
     clips.render(rendered, "train", 0, RENDERED)
     found = clips.Clips(rendered)
-    audio_vae.train(runs / "audio_vae", found, planned(audio_vae.PLAN), planned(audio_vae.DECODER_PLAN).steps)
+    audio_vae.train(runs / "audio_vae", found, planned(audio_vae.PLAN), planned(audio_vae.OUTLINE_PLAN).steps)
     synchformer.train(
         runs / "synchformer", found, planned(synchformer.PLAN), planned(synchformer.OFFSET_PLAN).steps
     )
@@ -42,7 +42,7 @@ def main() -> None:
     encoders = features.Encoders.trained(runs, found, args.device)
     features.build(cached, encoders, "train", 0, CACHED, tuple(features.PARTS))
     features.build(cached, encoders, "held-out", 0, HELD_OUT, tuple(features.PARTS))
-    seen = features.Features(cached, encoders.text.cpu())
+    seen = features.Features(cached, encoders.text.cpu(), device=args.device)
     transformer.training(runs / "transformer", seen, planned(transformer.PLAN)).run()
     export(runs, rendered, args.out / "pocket")
 

@@ -38,7 +38,9 @@ def save(network: nn.Module, path: Path, dtype: torch.dtype, config: dict | None
 def export(runs: Path, rendered: Path, folder: Path) -> None:
     """Write every network that has a run."""
     if has_run(runs / "audio_vae"):
-        save(audio_vae.trained(runs / "audio_vae", Clips(rendered)), folder / "audio_vae.safetensors", HALF)
+        save(
+            audio_vae.trained(runs / "audio_vae", Clips(rendered)).vae, folder / "audio_vae.safetensors", HALF
+        )
     if has_run(runs / "synchformer"):
         heads = dict.fromkeys(("visual_heads", "audio_heads", "num_heads"), synchformer.HEADS)
         network = synchformer.trained(runs / "synchformer")

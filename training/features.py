@@ -22,7 +22,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..hunyuan.foley.audio_vae import AudioVAE
 from ..hunyuan.foley.sync_encoder import SyncEncoder, segments_of
 from ..hunyuan.foley.text_encoder import NEGATIVE_PROMPT, TextEncoder, high_quality
 from ..hunyuan.foley.timing import (
@@ -37,6 +36,7 @@ from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.video import FramePicker, normalise, normalise_crops
 from . import audio_teacher, audio_vae, synchformer, towers
 from .audio_teacher import FrameEncoder
+from .audio_vae import OutlineLearner
 from .clips import CLIP_SEGMENTS, Clips, draw_int, picked_frames
 from .loop import Batch
 from .objective import draw_dropped
@@ -50,7 +50,7 @@ LATENTS_PER_SEGMENT = 16
 
 TOKENS = 2400  # audio tokens in a batch
 SHORT, LONG = (5, 12), (13, 23)  # segments in a window; the others are whole clips
-SHARE_SHORT, SHARE_LONG = 0.75, 0.1
+SHARE_SHORT, SHARE_LONG = 0.3, 0.1
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
@@ -60,7 +60,7 @@ EMPTY = ""
 class Encoders:
     """The networks that come before the transformer, in eval mode, on one device."""
 
-    vae: AudioVAE
+    sound: OutlineLearner
     sync: SyncEncoder
     visual: VisualEncoder
     text: TextEncoder
@@ -73,7 +73,7 @@ class Encoders:
         sync = synchformer.trained(runs / "synchformer").vfeat_extractor
         assert sync is not None
         return cls(
-            vae=audio_vae.trained(runs / "audio_vae", clips).to(device),
+            sound=audio_vae.trained(runs / "audio_vae", clips).to(device),
             sync=sync.to(device),
             visual=visual.to(device),
             text=text.to(device),
@@ -82,23 +82,22 @@ class Encoders:
 
     @property
     def device(self) -> torch.device:
-        return next(self.vae.parameters()).device
+        return next(self.sound.parameters()).device
 
     @torch.no_grad()
     def of_picture(self, frames: Tensor) -> Batch:
         """frames: (t, 3, h, w) uint8 at 25 fps. Returns "visual" (t, d), for every frame; "sync" (8 s, d)."""
-        frames = frames.to(self.device)
+        small = shrink(frames, self.sync.image_size)  # before the device: bytes are resized on CPUs alone
         return {
-            "visual": self.visual(normalise(frames)),
-            "sync": self.sync(segments_of(normalise_crops(shrink(frames, self.sync.image_size)))[None])[0],
+            "visual": self.visual(normalise(frames.to(self.device))),
+            "sync": self.sync(segments_of(normalise_crops(small.to(self.device)))[None])[0],
         }
 
     @torch.no_grad()
     def of_sound(self, waveform: np.ndarray) -> Batch:
         """waveform: (samples,) at 48 kHz. Returns "latents" (c, l) and "teacher" (l, d)."""
         sound = torch.from_numpy(waveform).to(self.device)[None]
-        latents = self.vae.encode(sound[:, None]).mode[0]
-        return {"latents": latents, "teacher": self.teacher(log_mel(sound))[0]}
+        return {"latents": self.sound.latents(sound)[0], "teacher": self.teacher(log_mel(sound))[0]}
 
 
 def dub(scene: Scene, seed: int) -> Scene:
@@ -150,60 +149,80 @@ PARTS = {"pictures": pictures, "sounds": sounds}
 class Features:
     """What `build` wrote, in windows as the sampler would see clips of their length."""
 
-    def __init__(self, folder: Path, text: TextEncoder, split: Split = "train") -> None:
-        """text: encodes the captions, each once. Raises: FileNotFoundError if nothing was built there."""
-        shards, captions = [], []
+    def __init__(
+        self,
+        folder: Path,
+        text: TextEncoder,
+        split: Split = "train",
+        *,
+        device: str = "cpu",
+        tokens: int = TOKENS,
+    ) -> None:
+        """text: encodes the captions, each once. device: where all of it lies. tokens: in a batch.
+
+        Raises: FileNotFoundError if nothing was built there.
+        """
+        shards, self.captions, self.tokens = [], [], tokens
         for path in sorted(folder.glob(f"{split}-*-pictures.safetensors")):
             files = [safe_open(str(path).replace("pictures", part), framework="pt") for part in PARTS]
             shards.append({name: file.get_tensor(name) for file in files for name in file.keys()})  # noqa: SIM118
-            captions += json.loads(files[-1].metadata()["captions"])
+            self.captions += json.loads(files[-1].metadata()["captions"])
         if not shards:
             raise FileNotFoundError(
                 f"No {split} features in {folder}. Build some with hunyuan_av.training.features."
             )
-        self.shards, self.captions = shards, captions
-        self.places = [(shard, row) for shard in shards for row in range(len(shard["visual"]))]
-        self.teacher_centre = torch.cat([s["teacher"].float().mean((1, 2)) for s in shards]).mean(0)
-        self.texts = self._encoded(text)
+        self.tables = {name: torch.cat([shard[name] for shard in shards]).to(device) for name in shards[0]}
+        self.teacher_centre = self.tables["teacher"].mean((0, 1, 2), dtype=torch.float32)
+        self.prompts, self.heard, self.states = self._encoded(text)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.tables["visual"])
+
+    @property
+    def device(self) -> torch.device:
+        return self.tables["visual"].device
 
     def deviations(self) -> Tensor:
         """Of each latent channel, over everything: (c,)."""
-        latents = torch.cat([rearrange(s["latents"][:, 0].float(), "n c l -> (n l) c") for s in self.shards])
-        return latents.std(0)
+        return rearrange(self.tables["latents"][:, 0].float(), "n c l -> c (n l)").std(1).cpu()
+
+    def whole(self, clip: int) -> Batch:
+        """A clip as it is: "sync" (8 s, d) and "latents" (c, l)."""
+        return {"sync": self.tables["sync"][clip].float(), "latents": self.tables["latents"][clip, 0].float()}
+
+    def some_sync(self, clips: int = 60) -> Tensor:
+        """(n, d): sync features of the first clips."""
+        return self.tables["sync"][:clips].flatten(0, 1).float().cpu()
 
     @torch.no_grad()
-    def _encoded(self, text: TextEncoder) -> dict[str, tuple[Tensor, int]]:
-        """By prompt: its states, padded to the longest that can be heard, and how many of them are its own.
+    def _encoded(self, text: TextEncoder) -> tuple[dict[str, int], list[int], Tensor]:
+        """The number of each prompt; by number, how many states are its own; and all states (p, n, d).
 
         A state at padding does not depend on how much of it there is, so a cut is what shorter padding gives.
         """
         plain = {caption for pair in self.captions for caption in pair} | {EMPTY, NEGATIVE_PROMPT}
         prompts = sorted(plain | {high_quality(prompt) for prompt in plain})
         device = next(text.parameters()).device
-        found = {}
+        states, heard = [], []
         for prompt in prompts:
             ids, mask = towers.padded(text.tokenizer, [prompt], full=True)  # type: ignore[arg-type]
-            found[prompt] = (text(ids.to(device), mask.to(device))[0].cpu(), int(mask.sum()))
-        return found
+            states.append(text(ids.to(device), mask.to(device))[0].to(self.device))
+            heard.append(int(mask.sum()))
+        return {prompt: number for number, prompt in enumerate(prompts)}, heard, torch.stack(states)
 
-    def draw(self, generator: torch.Generator, tokens: int = TOKENS) -> Batch:
+    def draw(self, generator: torch.Generator) -> Batch:
         """A batch of windows of one length, with conditions left out and clips dubbed by chance."""
         segments = draw_segments(generator)
         longest = CLIP_SEGMENTS - segments
         extra = draw_int(generator, SEGMENT_STEP) if longest else 0
         frames = SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + extra
-        rows = max(2, tokens // FoleyTiming.from_sync_frames(frames).latent_frames)
+        rows = max(2, self.tokens // FoleyTiming.from_sync_frames(frames).latent_frames)
         clips = [draw_int(generator, len(self)) for _ in range(rows)]
         starts = [draw_int(generator, longest) if longest else 0 for _ in range(rows)]
         no_text, no_video = draw_dropped(rows, generator)
         # Nothing but the prompt could tell that a clip is dubbed.
         dubs = ((torch.rand(rows, generator=generator) < DUBBED) & ~no_text).long().tolist()
-        windows = [self.window(*w, frames) for w in zip(clips, dubs, starts, strict=True)]
-        batch = {name: torch.stack([window[name] for window in windows]) for name in windows[0]}
-
+        batch = self.windows(clips, dubs, starts, frames)
         prompts = [
             self._prompt(*asked, generator) for asked in zip(clips, dubs, no_text.tolist(), strict=True)
         ]
@@ -215,24 +234,28 @@ class Features:
         caption = self.captions[clip][dubbed]
         return high_quality(caption) if torch.rand((), generator=generator) < HIGH_QUALITY else caption
 
-    def window(self, clip: int, dubbed: int, start: int, frames: int) -> Batch:
-        """A clip from the segment `start` on, as long as `frames` at 25 fps."""
-        shard, row = self.places[clip]
+    def windows(self, clips: list[int], dubs: list[int], starts: list[int], frames: int) -> Batch:
+        """A row for each clip, from its segment `starts` on, as long as `frames` at 25 fps."""
         timing = FoleyTiming.from_sync_frames(frames)
-        first = start * SEGMENT_STEP
-        sync = shard["sync"][row, start * TOKENS_PER_SEGMENT :][: timing.sync_tokens]
-        latents = slice(start * LATENTS_PER_SEGMENT, start * LATENTS_PER_SEGMENT + timing.latent_frames)
+        columns = (torch.tensor(numbers, device=self.device)[:, None] for numbers in (clips, dubs, starts))
+        clip, dub, start = columns
+
+        def places(step: int, offsets: Tensor) -> Tensor:
+            return start * step + offsets.to(self.device)
+
+        latents = places(LATENTS_PER_SEGMENT, torch.arange(timing.latent_frames))
+        tokens = places(TOKENS_PER_SEGMENT, torch.arange(timing.sync_tokens))
         return {
-            "visual": shard["visual"][row, first + picks_at_8_fps(frames)].float(),
-            "sync": sync.float(),
-            "latents": shard["latents"][row, dubbed, :, latents].float(),
-            "teacher": shard["teacher"][row, dubbed, latents].float() - self.teacher_centre,
+            "visual": self.tables["visual"][clip, places(SEGMENT_STEP, picks_at_8_fps(frames))].float(),
+            "sync": self.tables["sync"][clip, tokens].float(),
+            "latents": self.tables["latents"][clip, dub, :, latents].float().mT,
+            "teacher": self.tables["teacher"][clip, dub, latents].float() - self.teacher_centre,
         }
 
     def text(self, prompts: list[str]) -> Tensor:
         """States of the prompts, padded to the longest of them: (b, l, d)."""
-        length = max(self.texts[prompt][1] for prompt in prompts)
-        return torch.stack([self.texts[prompt][0][:length] for prompt in prompts])
+        numbers = [self.prompts[prompt] for prompt in prompts]
+        return self.states[numbers, : max(self.heard[number] for number in numbers)]
 
 
 def draw_segments(generator: torch.Generator) -> int:

@@ -124,9 +124,11 @@ class Training:
     def update_average(self) -> None:
         # A young average follows faster, or it would remember the random start.
         keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
-        for name, parameter in self.network.named_parameters():
-            if name in self.averaged:
-                self.averaged[name].lerp_(parameter, 1 - keep)
+        if self.averaged:
+            parameters = dict(self.network.named_parameters())
+            torch._foreach_lerp_(
+                list(self.averaged.values()), [parameters[name] for name in self.averaged], 1 - keep
+            )
 
     def log(self, losses: dict[str, float], seconds: float) -> None:
         line = {"step": self.step, **{name: round(loss, 5) for name, loss in losses.items()}}
@@ -178,7 +180,10 @@ def trained_weights(folder: Path) -> dict[str, Tensor]:
 def on_device(batch: Batch, device: str) -> Batch:
     if torch.device(device).type != "cuda":
         return {name: tensor.to(device) for name, tensor in batch.items()}
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+    return {
+        name: tensor if tensor.is_cuda else tensor.pin_memory().to(device, non_blocking=True)
+        for name, tensor in batch.items()
+    }
 
 
 def command(description: str | None, plan: Plan) -> tuple[argparse.ArgumentParser, Callable]:

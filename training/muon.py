@@ -11,6 +11,8 @@ MOMENTUM = 0.95
 BETAS, EPS = (0.9, 0.98), 1e-8
 ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of the iteration that pulls singular values towards 1
+# Where data enters and leaves: there each direction has a scale of its own.
+BORDERS = ("embeddings.", "embedder.", "final_layer.")
 SMALLEST_SIDE = 8  # a matrix with fewer rows or columns than this has no directions to balance
 
 
@@ -31,45 +33,73 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure=None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             rate = group["lr"] * group["factor"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                direction = self._balanced if group["balanced"] else self._adam
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            changes = self._balanced(parameters) if group["balanced"] else self._adam(parameters)
+            for parameter, change in zip(parameters, changes, strict=True):
                 if parameter.ndim > 1:
                     parameter.mul_(1 - rate * group["weight_decay"])
-                parameter.add_(direction(parameter, parameter.grad), alpha=-rate)
+                parameter.add_(change, alpha=-rate)
 
-    def _balanced(self, parameter: Tensor, gradient: Tensor) -> Tensor:
-        state = self.state[parameter]
-        momentum = state.setdefault("momentum", torch.zeros_like(parameter))
-        momentum.mul_(MOMENTUM).add_(gradient)
-        matrix = (gradient + MOMENTUM * momentum).flatten(1)
-        return balance(matrix).view_as(parameter) * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    def _balanced(self, parameters: list[nn.Parameter]) -> list[Tensor]:
+        """Matrices of one shape are balanced together: on a GPU their number hardly costs time."""
+        changes: dict[nn.Parameter, Tensor] = {}
+        for alike in by_shape(parameters):
+            gradients = torch.stack([parameter.grad.flatten(1) for parameter in alike])
+            momenta = [self._kept(parameter, "momentum") for parameter in alike]
+            for momentum, parameter in zip(momenta, alike, strict=True):
+                momentum.mul_(MOMENTUM).add_(parameter.grad)
+            ahead = gradients + MOMENTUM * torch.stack([momentum.flatten(1) for momentum in momenta])
+            scale = max(1, ahead.shape[-2] / ahead.shape[-1]) ** 0.5
+            for parameter, change in zip(alike, balance(ahead) * scale, strict=True):
+                changes[parameter] = change.view_as(parameter)
+        return [changes[parameter] for parameter in parameters]
 
-    def _adam(self, parameter: Tensor, gradient: Tensor) -> Tensor:
-        state = self.state[parameter]
-        mean = state.setdefault("mean", torch.zeros_like(parameter))
-        square = state.setdefault("square", torch.zeros_like(parameter))
-        step = state["step"] = state.get("step", 0) + 1
-        mean.lerp_(gradient, 1 - BETAS[0])
-        square.lerp_(gradient.square(), 1 - BETAS[1])
-        return (mean / (1 - BETAS[0] ** step)) / ((square / (1 - BETAS[1] ** step)).sqrt() + EPS)
+    def _adam(self, parameters: list[nn.Parameter]) -> list[Tensor]:
+        gradients = [parameter.grad for parameter in parameters]
+        means = [self._kept(parameter, "mean") for parameter in parameters]
+        squares = [self._kept(parameter, "square") for parameter in parameters]
+        steps = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            state["step"] = state.get("step", 0) + 1
+            steps.append(state["step"])
+        # All at once, as torch's own optimizers do.
+        torch._foreach_lerp_(means, gradients, 1 - BETAS[0])
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - BETAS[1])
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - BETAS[1] ** step for step in steps]))
+        torch._foreach_add_(roots, EPS)
+        return list(
+            torch._foreach_div(torch._foreach_div(means, [1 - BETAS[0] ** step for step in steps]), roots)
+        )
+
+    def _kept(self, parameter: nn.Parameter, name: str) -> Tensor:
+        return self.state[parameter].setdefault(name, torch.zeros_like(parameter))
+
+
+def by_shape(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+    groups: dict[torch.Size, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(parameter.shape, []).append(parameter)
+    return list(groups.values())
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
     """Weights of layers, but neither tables of embeddings nor learned tokens."""
     sides = (parameter.shape[0], parameter[0].numel()) if parameter.ndim > 1 else (1, 1)
-    return min(sides) >= SMALLEST_SIDE and name.endswith("weight") and "embeddings." not in name
+    border = any(part in name for part in BORDERS)
+    return min(sides) >= SMALLEST_SIDE and name.endswith("weight") and not border
 
 
 def balance(matrix: Tensor) -> Tensor:
-    """The nearest matrix with singular values near 1: (m, n), of the same shape and dtype."""
+    """The nearest matrix with singular values near 1: (..., m, n), of the same shape and dtype."""
     x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = QUINTIC
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)

@@ -74,10 +74,13 @@ def flow_losses(
     head: AlignmentHead | None = None,
     alignment: Alignment | None = None,
     channel_weights: Tensor | None = None,
+    level: float | None = None,
 ) -> dict[str, Tensor]:
     """ "loss" to follow, and its parts "velocity" and, with a head, "alignment".
 
     channel_weights: (c,), of the latents' channels in the loss; by default all the same.
+    level: root mean square of the latents. Given, each noise level counts by the part of the variance that is
+        left unexplained, and not by the velocity's error, which is largest where only details are decided.
     """
     latents = batch["latents"].float()
     sigmas = draw_sigmas(len(latents), generator).to(latents.device)
@@ -92,14 +95,22 @@ def flow_losses(
 
     x = noised(latents, noise, sigmas[:, None, None])  # type: ignore[arg-type]
     made = transformer(x, sigmas * TIME_SCALE, conditions_of(transformer, batch), run=run).float()
-    errors = (made - (noise - latents)).square().mean((0, 2))
-    velocity = errors.mean() if channel_weights is None else weighted_mean(errors, channel_weights)
-    losses = {"loss": velocity, "velocity": velocity.detach()}
+    errors = (made - (noise - latents)).square().mean(2)  # (b, c)
+    if channel_weights is None:
+        channel_weights = torch.ones_like(errors[0])
+    by_row = weighted_mean(errors, channel_weights)
+    counted = by_row if level is None else by_row / least_error(sigmas, level)
+    losses = {"loss": counted.mean(), "velocity": by_row.mean().detach()}
     if head is not None and alignment is not None:
         cosine = F.cosine_similarity(head(states[0]).float(), batch["teacher"].float(), dim=-1)
         losses["alignment"] = 1 - cosine.mean()
-        losses["loss"] = velocity + alignment.weight * losses["alignment"]
+        losses["loss"] = losses["loss"] + alignment.weight * losses["alignment"]
     return losses
+
+
+def least_error(sigmas: Tensor, level: float) -> Tensor:
+    """The velocity's mean square error where nothing is known of the latents but their level."""
+    return level**2 / ((1 - sigmas) ** 2 * level**2 + sigmas**2)
 
 
 def conditions_of(transformer: FoleyTransformer, batch: Batch):
@@ -111,8 +122,9 @@ def conditions_of(transformer: FoleyTransformer, batch: Batch):
 
 
 def weighted_mean(errors: Tensor, weights: Tensor) -> Tensor:
+    """Over the last axis."""
     weights = weights.to(errors)
-    return (errors * weights).sum() / weights.sum()
+    return (errors * weights).sum(-1) / weights.sum()
 
 
 def weights_of(deviations: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..hunyuan.foley.desync import (
@@ -32,10 +32,11 @@ from ..hunyuan.foley.sync_audio import COLUMNS, SEGMENT_SAMPLES
 from ..hunyuan.foley.sync_encoder import IMAGE_CHANNELS, SyncEncoderConfig, segments_of
 from ..hunyuan.foley.timing import SEGMENT_FRAMES, SEGMENT_STEP, TOKENS_PER_SEGMENT
 from ..hunyuan.media.video import normalise_crops
+from . import outline
 from .clips import CLIP_FRAMES, SAMPLES_PER_FRAME, Clips, draw_int
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, has_run, trained_weights
-from .spectra import MEL_BANDS, log_mel, to_16k
+from .spectra import to_16k
 
 WIDTH, HEADS = 64, 4
 IMAGE_SIZE = 64  # pixels: 16 patches show all that moves in a scene
@@ -47,12 +48,10 @@ CONFIG = SynchformerConfig(
     audio_depth=2, audio_heads=HEADS, audio_mlp_size=2 * WIDTH,
     depth=2, num_heads=HEADS, mlp_size=2 * WIDTH,
 )  # fmt: skip
-PLAN = Plan(steps=1000, learning_rate=1e-3, matrix_rate=0.02, average=0.99, mixed=False)
+PLAN = Plan(steps=1800, learning_rate=1e-3, matrix_rate=0.02, average=0.99, mixed=False)
 OFFSET_PLAN = Plan(steps=1000, learning_rate=1e-3, matrix_rate=0.01, mixed=False)
 
 CLIPS_PER_BATCH, SEGMENTS_PER_CLIP = 16, 3
-BANDS = 8  # of the sound that is foretold; one more channel is the rise of all of them
-RISE_WEIGHT = 7.0  # a rise is what tells an impact, and it is rare
 # Frames of sound, before and from its own on, that a token foretells: around the time that it shows, and
 # around the time at which the transformer will read it, which passes half as fast and drifts.
 OWN, HEARD = (4, 8), (4, 22)
@@ -95,7 +94,7 @@ class Outlook(nn.Sequential):
     """A token's features to the course of the sound over so many frames."""
 
     def __init__(self, size: int, frames: int) -> None:
-        width = frames * (BANDS + 1)
+        width = frames * outline.CHANNELS
         super().__init__(nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, width))
 
 
@@ -120,17 +119,6 @@ def coarse_shapes(count: int, size: int) -> Tensor:
     order = sorted(((u, v) for u in range(size) for v in range(size)), key=lambda uv: (uv[0] + uv[1], uv))
     shapes = torch.stack([torch.outer(cosines[u], cosines[v]) for u, v in order[:count]])
     return shapes / shapes.flatten(1).norm(dim=1)[:, None, None] / IMAGE_CHANNELS**0.5
-
-
-def outline(sound: Tensor) -> Tensor:
-    """The course of a sound, 50 times a second: its energy in a few bands, and how fast they rise together.
-
-    sound: (b, samples) at 48 kHz. Returns (b, t, 9), the bands about as wide as 1 and the rise, last, twice
-    that.
-    """
-    bands = reduce(log_mel(sound), "b (bands wide) t -> b bands t", "mean", wide=MEL_BANDS // BANDS)
-    rise = (bands - F.pad(bands, (1, 0), mode="replicate")[..., :-1]).clamp(min=0).mean(1, keepdim=True)
-    return rearrange(torch.cat([bands, RISE_WEIGHT * rise.sqrt()], 1), "b c t -> b t c")
 
 
 def around_tokens(course: Tensor, frames: int, step: int) -> Tensor:
@@ -173,7 +161,7 @@ class SegmentBatches:
         self.frames = [shrink(clips.frames(i), size) for i in range(len(clips))]
         sounds = [clips.sound(i)[None] for i in range(len(clips))]
         self.sounds = torch.cat([to_16k(sound) for sound in sounds])
-        self.courses = torch.cat([outline(sound) for sound in sounds])
+        self.courses = torch.cat([outline.outline(sound) for sound in sounds])
 
     def __call__(self, generator: torch.Generator) -> Batch:
         last = CLIP_FRAMES - (COURSE - BEFORE) // 2 - 1

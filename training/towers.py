@@ -21,12 +21,12 @@ from ..hunyuan.foley.text_encoder import MAX_STATES, TextEncoder, Tokenizer
 from ..hunyuan.foley.timing import SAMPLES_PER_LATENT
 from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.video import normalise
+from . import outline
 from .clips import CLIP_FRAMES, FRAME_SIZE, Clips, draw_int, draw_sounds
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, trained_weights
 from .scenes import KINDS, MATERIALS, Scene
 from .spectra import MEL_BANDS, log_mel
-from .synchformer import BANDS, outline
 
 if TYPE_CHECKING:
     import tokenizers
@@ -104,7 +104,7 @@ class VisionLearner(nn.Module):
         self.encoder = new_visual_encoder(sizes)
         self.sources = nn.Linear(sizes["hidden_size"], len(SOURCES))
         self.density = nn.Linear(sizes["hidden_size"], 1)
-        self.foretell = nn.Linear(sizes["hidden_size"], (2 * REACH + 1) * (BANDS + 1))
+        self.foretell = nn.Linear(sizes["hidden_size"], (2 * REACH + 1) * outline.CHANNELS)
 
 
 def vision_objective(learner: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class FrameBatches:
 
     def __init__(self, clips: Clips) -> None:
         self.clips = clips
-        self.courses = torch.cat([outline(clips.sound(i)[None]) for i in range(len(clips))])
+        self.courses = torch.cat([outline.outline(clips.sound(i)[None]) for i in range(len(clips))])
         self.sources = torch.stack([sources_of(scene) for scene in clips.scenes])
 
     def __call__(self, generator: torch.Generator) -> Batch:

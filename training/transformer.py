@@ -4,7 +4,9 @@ python -m hunyuan_av.training.transformer --out DIR --features FEATURES --runs R
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +14,25 @@ from torch import Tensor, nn
 from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.layers import attention as layers
-from . import towers
-from .features import Features
+from . import outline, sync_reader, towers
+from .features import TOKENS, Features
 from .initial import initialise
-from .loop import Batch, Plan, Training, command, trained_weights
+from .loop import Batch, Plan, Training, command, on_device, trained_weights
 from .objective import Alignment, AlignmentHead, flow_losses, weights_of
+from .sync_reader import SyncReader
 
 CONFIG = FoleyConfig(
     hidden_size=192, num_heads=3, joint_depth=2, audio_depth=4, mlp_ratio=2.0,
     text_size=towers.WIDTH, visual_size=towers.WIDTH, sync_size=towers.WIDTH,
 )  # fmt: skip
 PLAN = Plan(
-    steps=3000, learning_rate=1e-3, matrix_rate=0.02, warmup=50, decay=0.4, average=0.995, save_every=50
+    steps=6000, learning_rate=1e-3, matrix_rate=0.006, warmup=50, decay=0.9, average=0.995, save_every=50
 )
 ALIGNMENT = Alignment(block=1, weight=0.5)
+READER = "reader"  # folder of the run that comes first, within the transformer's
 HELD_OUT_BATCHES, HELD_OUT_SEED = 24, 77
+OUTLINE_WEIGHT = 4.0  # of the latents that are the sound's outline, in the loss
+SYNC_LEVEL = 0.2  # of the embedded sync features; noise has 0.8, and their norm is shared
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -48,17 +54,58 @@ class TransformerLearner(nn.Module):
         self.head = AlignmentHead(config.hidden_size, teacher_size) if aligned else None
 
 
+def directions(config: FoleyConfig, seed: int) -> tuple[Tensor, Tensor]:
+    """Of the hidden states, orthonormal: those that the noise travels in at first, and those left free.
+
+    Returns (hidden, latent channels) and (hidden, the rest).
+    """
+    size, generator = config.hidden_size, torch.Generator().manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(size, size, generator=generator))[0]
+    return basis[:, : config.latent_channels], basis[:, config.latent_channels :]
+
+
+@torch.no_grad()
+def begin_passing(transformer: FoleyTransformer, reader: SyncReader, sync: Tensor, seed: int) -> None:
+    """First weights with which noise passes through, and what is seen travels beside it.
+
+    Latents take up as many directions of the hidden states as they have channels, and the last layer reads
+    those; sync features are added in the others, by the layers that have learned to read them.
+
+    sync: (n, d), features as they are; the reader has seen them without their mean and scale.
+    """
+    config = transformer.config
+    noise, free = directions(config, seed)
+    transformer.audio_embedder.proj.weight.copy_(noise[:, :, None])
+    gain = (config.latent_channels / config.hidden_size) ** 0.5
+    transformer.final_layer.linear.weight.copy_(gain * noise.T)
+
+    embedder: Any = transformer.sync_in
+    embedder.load_state_dict(reader.embed.state_dict())
+    centre, deviation = sync.mean(0), sync.std()
+    first, last = embedder[0], embedder[-1].w2
+    first.weight.div_(deviation)
+    first.bias.sub_(first.weight @ centre)
+    last.weight.copy_((free @ free.T @ last.weight[..., 0])[..., None])
+    last.weight.mul_(SYNC_LEVEL / embedder(sync[None]).std())
+    transformer.sync_pos_emb.copy_(deviation * reader.places)
+    transformer.empty_sync_feat.copy_(centre)
+
+
 class FlowObjective:
     """`flow_losses` of a learner."""
 
-    def __init__(self, channel_weights: Tensor, alignment: Alignment) -> None:
-        self.channel_weights, self.alignment = channel_weights, alignment
+    def __init__(self, deviations: Tensor, alignment: Alignment) -> None:
+        """deviations: (c,), of the latents' channels."""
+        self.channel_weights, self.alignment = weights_of(deviations), alignment
+        self.channel_weights[-outline.CHANNELS :] *= OUTLINE_WEIGHT
+        self.level = float(deviations.square().mean().sqrt())
 
     def __call__(self, learner: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         assert isinstance(learner, TransformerLearner)
         return flow_losses(
             learner.transformer, batch, generator,
             head=learner.head, alignment=self.alignment, channel_weights=self.channel_weights,
+            level=self.level,
         )  # fmt: skip
 
 
@@ -68,11 +115,22 @@ def training(
     plan: Plan,
     alignment: Alignment = ALIGNMENT,
     config: FoleyConfig = CONFIG,
+    reader_plan: Plan = sync_reader.PLAN,
 ) -> Training:
-    """alignment: with a weight of 0 there is no head, and nothing but the velocity is learned."""
+    """Learns to read the sync features, if that is not done yet, and gives the training of all else.
+
+    alignment: with a weight of 0 there is no head, and nothing but the velocity is learned.
+    """
     teacher_size = len(features.teacher_centre)
     learner = initialise(TransformerLearner(config, teacher_size, alignment.weight > 0), plan.seed)
-    objective = FlowObjective(weights_of(features.deviations()), alignment)
+    _, free = directions(config, plan.seed)
+    reading = sync_reader.training(
+        folder / READER, features, config, free, replace(reader_plan, seed=plan.seed, device=plan.device)
+    )
+    reading.run()
+    begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), plan.seed)  # type: ignore[arg-type]
+    learner.transformer.sync_in.requires_grad_(False)
+    objective = FlowObjective(features.deviations(), alignment)
     return Training(learner, objective, features.draw, plan, folder)
 
 
@@ -85,7 +143,7 @@ def held_out_loss(
     total = 0.0
     for number in range(batches):
         generator = torch.Generator().manual_seed(HELD_OUT_SEED + number)
-        batch = features.draw(generator)
+        batch = on_device(features.draw(generator), str(features.device))
         total += float(flow_losses(transformer, batch, generator, channel_weights=weights)["velocity"])
     return total / batches
 
@@ -105,15 +163,17 @@ def main() -> None:
     parser.add_argument(
         "--repa", type=float, default=ALIGNMENT.weight, help="weight of the alignment; 0: none"
     )
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="audio tokens in a batch")
     parser.add_argument("--until", type=int, help="stop at this step of the plan")
     args = parser.parse_args()
     _, text = towers.trained(args.runs / "towers")
-    features = Features(args.features, text)
+    place = {"device": args.device, "tokens": args.tokens}
+    features = Features(args.features, text, **place)
     alignment = Alignment(ALIGNMENT.block, args.repa)
     training(args.out, features, planned(args), alignment).run(args.until)
 
-    held_out = Features(args.features, text, "held-out")
-    figures = {"held_out_velocity": held_out_loss(trained(args.out), held_out)}
+    held_out = Features(args.features, text, "held-out", **place)
+    figures = {"held_out_velocity": held_out_loss(trained(args.out).to(args.device), held_out)}
     (args.out / "held_out.json").write_text(json.dumps(figures) + "\n")
 
 

@@ -57,7 +57,7 @@ def runs(tmp_path, sizes):
 
 def test_every_exported_file_is_found_and_loads_strictly(runs, tmp_path):
     rendered, out = tmp_path / "clips", tmp_path / "pocket"
-    (runs / "audio_vae" / audio_vae.DECODER).mkdir()  # begun, but without a state yet
+    (runs / "audio_vae" / audio_vae.OUTLINED).mkdir()  # begun, but without a state yet
     clips.render(rendered, "train", 0, 1)
     export.export(runs, rendered, out)
 

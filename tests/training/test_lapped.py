@@ -4,7 +4,8 @@ import pytest
 import torch
 from einops import rearrange
 from pack.hunyuan.foley.audio_vae import AudioVAEConfig
-from pack.training.audio_vae import LEVEL, align_latents, new_vae
+from pack.training import outline
+from pack.training.audio_vae import LEVEL, OutlineLearner, align_latents, make_room, new_vae
 from pack.training.lapped import lapped_basis
 
 CONFIG = AudioVAEConfig(encoder_dim=4, encoder_rates=(8, 4, 6, 5), decoder_dim=64, decoder_rates=(5, 6, 4, 8))
@@ -58,3 +59,29 @@ def test_turned_latents_decode_to_the_same_sound_on_axes_that_do_not_depend_on_e
     together = torch.corrcoef(values[:, kept].T) - torch.eye(int(kept.sum()))
     assert together.abs().max() < 0.05
     assert not kept[int(kept.sum()) :].any()
+
+
+@torch.no_grad()
+def test_room_for_the_outline_is_made_where_it_is_missed_least():
+    vae, sounds = new_vae(0, hums(0), CONFIG).eval(), hums(2)
+    align_latents(vae, iter(sounds))
+    before = vae.decode(vae.encode(sounds[:, None]).mode)
+    make_room(vae, sounds)
+
+    latents = vae.encode(sounds[:, None]).mode
+    assert not latents[:, -outline.CHANNELS :].any()
+    assert latents[:, : -outline.CHANNELS].any()
+    made = vae.decode(latents)
+    assert (made - before).square().sum() < 0.2 * before.square().sum()
+    # What is written there later is at first not heard.
+    latents[:, -outline.CHANNELS :] = 1.0
+    torch.testing.assert_close(vae.decode(latents), made)
+
+
+@torch.no_grad()
+def test_what_the_transformer_learns_from_ends_in_the_outline():
+    vae, sounds = new_vae(0, hums(0), CONFIG).eval(), hums(2)
+    latents = OutlineLearner(vae).latents(sounds)
+    assert latents.shape == vae.encode(sounds[:, None]).mean.shape
+    torch.testing.assert_close(latents[:, -outline.CHANNELS :], outline.outline_latents(sounds))
+    assert not torch.equal(latents[0, -1], latents[1, -1])

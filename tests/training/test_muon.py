@@ -23,6 +23,8 @@ def test_tables_tokens_and_vectors_are_left_to_adam():
     assert is_matrix("blocks.0.mlp.fc1.weight", weight)
     assert is_matrix("conv.weight", torch.zeros(16, 3, 3))
     assert not is_matrix("embeddings.word_embeddings.weight", weight)
+    assert not is_matrix("transformer.audio_embedder.proj.weight", weight)
+    assert not is_matrix("transformer.final_layer.linear.weight", weight)
     assert not is_matrix("pos_embed", weight)
     assert not is_matrix("norm.weight", torch.zeros(16))
     assert not is_matrix("head.weight", torch.zeros(1, 16))

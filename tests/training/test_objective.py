@@ -11,7 +11,7 @@ from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.foley.transformer import FoleyTransformer
 from pack.training import features
 from pack.training.initial import initialise
-from pack.training.objective import Alignment, AlignmentHead, flow_losses, weights_of
+from pack.training.objective import Alignment, AlignmentHead, flow_losses, least_error, weights_of
 
 CONFIG = FoleyConfig(
     hidden_size=16, num_heads=2, joint_depth=1, audio_depth=2, mlp_ratio=1.0,
@@ -55,6 +55,27 @@ def test_the_velocity_that_leads_from_noise_to_the_latents_has_no_loss():
     given = batch()
     assert losses(Oracle(given["latents"]), given)["loss"] < 1e-6
     assert losses(Oracle(-given["latents"]), given)["loss"] > 0.1
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.4, 0.9])
+def test_the_least_error_is_that_of_the_best_scaling_of_what_is_seen(sigma):
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = (
+        0.25 * torch.randn(100_000, generator=generator),
+        torch.randn(100_000, generator=generator),
+    )
+    x, velocity = (1 - sigma) * latents + sigma * noise, noise - latents
+    best = (x @ velocity) / (x @ x)
+    left = float((best * x - velocity).square().mean())
+    assert float(least_error(torch.tensor(sigma), 0.25)) == pytest.approx(left, rel=0.02)
+
+
+def test_with_a_level_every_row_counts_by_what_it_leaves_unexplained(transformer):
+    given = batch(rows=1)
+    plain, levelled = losses(transformer, given), losses(transformer, given, level=1.0)
+    sigma = (levelled["velocity"] / levelled["loss"]).item()  # of unit latents: from 1 at the ends to 2
+    assert plain["velocity"] == levelled["velocity"] == plain["loss"]
+    assert 1 <= sigma <= 2
 
 
 def test_rows_without_video_learn_the_empties_alone(transformer):
@@ -108,14 +129,13 @@ def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
     encoders = SimpleNamespace(visual=Means(), sync=Means(), device=torch.device("cpu"))
     picture = features.Encoders.of_picture(encoders, torch.from_numpy(video).permute(0, 3, 1, 2))
     latents = torch.arange(400.0).expand(1, 2, 1, 400)
-    shard = {name: tensor[None] for name, tensor in picture.items()} | {
-        "latents": latents,
-        "teacher": latents.mT,
-    }
     cached = features.Features.__new__(features.Features)
-    cached.places, cached.teacher_centre = [(shard, 0)], torch.zeros(1)
+    cached.tables = {name: tensor[None] for name, tensor in picture.items()}
+    cached.tables |= {"latents": latents, "teacher": latents.mT}
+    cached.teacher_centre = torch.zeros(1)
 
-    window = cached.window(0, 0, start, frames)
+    rows = cached.windows([0, 0], [0, 1], [0, start], frames)
+    window = {name: tensor[1] for name, tensor in rows.items()}
     cut = video[start * 8 : start * 8 + frames]
     # A little late, or the picker's clock would drop a frame of a true 25 fps clip here and there.
     shown = ((i / 25 + 1e-9, frame) for i, frame in enumerate(cut))

@@ -8,7 +8,8 @@ from pack.hunyuan.foley.audio_vae import AudioVAEConfig
 from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.desync import SynchformerConfig
 from pack.hunyuan.foley.sync_encoder import SyncEncoderConfig
-from pack.training import audio_teacher, audio_vae, clips, synchformer, towers, transformer
+from pack.training import audio_teacher, audio_vae, clips, sync_reader, synchformer, towers, transformer
+from pack.training.initial import initialise
 from pack.training.loop import Plan, trained_weights
 from pack.training.objective import Alignment
 
@@ -46,6 +47,17 @@ class CachedFeatures:
     def deviations(self):
         return torch.ones(8)
 
+    def __len__(self):
+        return 5
+
+    def whole(self, clip):
+        drawn = self.draw(torch.Generator().manual_seed(clip))
+        latents = torch.cat([drawn["latents"][0], drawn["latents"][0, :1]])  # 9 channels
+        return {"sync": drawn["sync"][0], "latents": latents}
+
+    def some_sync(self):
+        return self.draw(torch.Generator().manual_seed(9))["sync"].flatten(0, 1)
+
     def draw(self, generator):
         sync = torch.randn(4, 16, WIDTH, generator=generator)
         latents = sync[..., :8].repeat_interleave(2, dim=1).mT
@@ -67,6 +79,12 @@ def vae_run(folder, rendered, monkeypatch):
     for parameter in run.network.parameters():  # away from where it starts so well
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     return run
+
+
+def outline_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(audio_vae, "CONFIG", VAE)
+    vae_run(folder, rendered, monkeypatch).save()
+    return audio_vae.outline_training(folder, rendered, replace(PLAN, learning_rate=1e-3))
 
 
 def segment_run(folder, rendered, monkeypatch):
@@ -103,10 +121,58 @@ def teacher_run(folder, rendered, monkeypatch):
 
 
 def transformer_run(folder, rendered, monkeypatch):
-    return transformer.training(folder, CachedFeatures(), PLAN, Alignment(block=0), FOLEY)
+    reading = replace(PLAN, steps=2)
+    return transformer.training(folder, CachedFeatures(), PLAN, Alignment(block=0), FOLEY, reading)
 
 
-RUNS = [vae_run, segment_run, offset_run, vision_run, text_run, teacher_run, transformer_run]
+def reader_run(folder, rendered, monkeypatch):
+    free = transformer.directions(FOLEY, 0)[1]
+    return sync_reader.training(folder, CachedFeatures(), FOLEY, free, replace(PLAN, matrix_rate=0.0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("centre", "deviation"), [(0.0, 1.0), (30.0, 20.0)])
+def test_the_transformer_begins_by_letting_the_noise_through_whatever_is_seen(centre, deviation):
+    """Sync features that drown the latents, or are in their way, are silenced before they are understood."""
+    network = initialise(transformer.TransformerLearner(FOLEY, 6, False), 0).transformer
+    generator = torch.Generator().manual_seed(1)
+    sync = centre + deviation * torch.randn(400, WIDTH, generator=generator)
+    reader = sync_reader.new_reader(FOLEY, transformer.directions(FOLEY, 0)[1], 0)
+    transformer.begin_passing(network, reader, sync, seed=0)
+
+    noise = torch.randn(2, 8, 40, generator=generator)
+    text, visual = (torch.randn(2, n, WIDTH, generator=generator) for n in (5, 4))
+    seen = sync[:32].reshape(2, 16, WIDTH)
+    prepared = network.prepare(text, visual, seen)
+    made = network(noise, torch.full((2,), 900.0), prepared)
+    assert torch.corrcoef(torch.stack([made.flatten(), noise.flatten()]))[0, 1] > 0.9
+    # What the transformer adds is what the reader gives, in the directions that it looks at.
+    given = reader((seen - sync.mean(0)) / sync.std())
+    added = prepared.sync @ transformer.directions(FOLEY, 0)[1]
+    assert torch.corrcoef(torch.stack([given.flatten(), added.flatten()]))[0, 1] > 0.999
+
+
+def test_outlines_around_tokens_lie_where_the_token_shows_and_where_it_is_heard():
+    outlines = torch.arange(48.0)[None, :, None].expand(1, 48, 9)
+    found = sync_reader.around_tokens(outlines, 16)
+    for token, shown, heard in ((3, 12, 9), (11, 28, 33)):
+        at_shown = found["shown"][0, token].reshape(len(sync_reader.SHOWN), 9)[:, 0]
+        at_heard = found["heard"][0, token].reshape(len(sync_reader.HEARD), 9)[:, 0]
+        assert at_shown.tolist() == [shown + i for i in sync_reader.SHOWN]
+        assert at_heard.tolist() == [heard + i for i in sync_reader.HEARD]
+
+
+RUNS = [
+    vae_run,
+    outline_run,
+    segment_run,
+    offset_run,
+    vision_run,
+    text_run,
+    teacher_run,
+    reader_run,
+    transformer_run,
+]
 
 
 @pytest.mark.parametrize("make", RUNS)

@@ -60,7 +60,7 @@ BODIES: Mapping[str, Body] = MappingProxyType(
             band=(120, 900), noise_decay=0.012,
         ),
         "glass": Body(
-            pitch=(2500, 3900), ratios=(1, 1.47, 2.09, 2.56, 3.24, 4.1), decay=0.09, damping=0.3, tilt=0.2,
+            pitch=(1500, 2300), ratios=(1, 1.47, 2.09, 2.56, 3.24, 4.1), decay=0.09, damping=0.3, tilt=0.2,
             noise=0.35, band=(6000, 16000), noise_decay=0.003,
         ),
         "gravel": Body(
