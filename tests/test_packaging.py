@@ -36,7 +36,7 @@ def test_every_package_of_the_tree_is_installed():
 
 def test_pocket_weights_are_small():
     size = sum(path.stat().st_size for path in (ROOT / "pocket").rglob("*") if path.is_file())
-    assert 0 < size < 10e6
+    assert 0 < size < 24e6
 
 
 def test_goldens_in_the_repository_are_small():

@@ -27,6 +27,7 @@ from hunyuan_av.training.scenes import KINDS, Scene
 
 SIZE = 256  # pixels
 SEED = 5
+CFG = "3"  # what the pocket weights do best with
 
 
 def main() -> int:
@@ -48,7 +49,7 @@ def demonstrate(options: argparse.Namespace) -> int:
     print(f"Scene {options.seed}: {scene.caption}")
     write_video(clip, (frame for _, frame in scene.stream(size=SIZE)), scene.fps, scene.waveform()[None])
     started = time.perf_counter()
-    command = ["--prompt", scene.caption, "--out", str(out), "--steps", str(options.steps)]
+    command = ["--prompt", scene.caption, "--out", str(out), "--steps", str(options.steps), "--cfg", CFG]
     status = hunyuan_av(["foley", "--video", str(clip), *command])
     if status == 0:
         print(f"\n{scene.seconds:g} s of sound in {time.perf_counter() - started:.1f} s")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from pack import host, nodes
+from pack.hunyuan.sampling.schedule import flow_sigmas
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.comfyui
@@ -20,13 +21,18 @@ def latents(inside):
 
 
 @pytest.fixture(scope="module")
-def standalone(latents):
-    """The sampler without ComfyUI, on what ComfyUI's was given."""
+def given(latents):
+    """Model, positive and negative without ComfyUI, as ComfyUI's nodes were given them."""
     clip = {"foley_visual": latents["visual"], "foley_sync": latents["sync"]}
     positive = [[latents["positive"], {**clip, "foley_drop": frozenset()}]]
     negative = [[latents["negative"], {**clip, "foley_drop": frozenset({"visual", "sync"})}]]
     file = next(name for name in host.model_files("foley_model") if name.startswith("pocket"))
-    model = host.foley_model(host.model_path("foley_model", file), torch.float32)
+    return host.foley_model(host.model_path("foley_model", file), torch.float32), positive, negative
+
+
+@pytest.fixture(scope="module")
+def standalone(latents, given):
+    """The sampler without ComfyUI."""
 
     def sampled(latent=None, **options):
         defaults = {
@@ -34,7 +40,7 @@ def standalone(latents):
             "text_scale": 1.0, "video_scale": 1.0, "sync_scale": 1.0,
         }  # fmt: skip
         latent = {"samples": latents["latent"]} if latent is None else latent
-        out = nodes.FoleySampler.execute(model, positive, negative, latent, **{**defaults, **options})
+        out = nodes.FoleySampler.execute(*given, latent, **{**defaults, **options})
         return out.args[0]["samples"]
 
     return sampled
@@ -56,6 +62,16 @@ def standalone(latents):
 )
 def test_both_hosts_make_the_same_sound(latents, standalone, name, options):
     assert (latents[name] - standalone(**options)).abs().max() < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("name", "guided"), [("at_first", (4.5, 4.5, 4.5, 0.0, 0.6)), ("later", (5.4, 3.6, 2.25, 0.3, 1.0))]
+)
+def test_both_hosts_guide_in_the_same_part_of_the_sampling(latents, given, name, guided):
+    guider = nodes.FoleyGuider.execute(*given, *guided).args[0]
+    made = host.sample(guider, {"samples": latents["latent"]}, flow_sigmas(10), "euler", 7)
+    assert (latents[name] - made).abs().max() < CLOSE
+    assert (latents[name] - latents["euler" if name == "at_first" else "scales"]).abs().max() > 0.01
 
 
 def test_both_hosts_make_the_same_batch(latents, standalone):
@@ -139,14 +155,14 @@ def test_every_block_asks_the_hosts_attention(numbers):
 @pytest.mark.parametrize(
     ("name", "stored", "error"),
     [
-        ("bf16", "bfloat16", 0.02),
-        ("fp16", "float16", 0.02),
-        ("fp8_e4m3fn", "float8_e4m3fn", 1.0),
-        ("fp8_e5m2", "float8_e5m2", 2.0),
+        ("bf16", ["bfloat16"], 0.02),
+        ("fp16", ["float16"], 0.02),
+        ("fp8_e4m3fn", ["bfloat16", "float8_e4m3fn"], 1.0),
+        ("fp8_e5m2", ["bfloat16", "float8_e5m2"], 10.0),
     ],
 )
 def test_weights_are_stored_as_chosen(numbers, name, stored, error):
-    assert numbers[f"stored_{name}"] == [f"torch.{stored}"]
+    assert numbers[f"stored_{name}"] == [f"torch.{dtype}" for dtype in stored]
     assert numbers[name] < error * numbers["size"]
 
 
@@ -167,7 +183,7 @@ def test_a_clip_is_seen_alike_however_it_comes(numbers, way):
     """ComfyUI's own images differ in the last level of some pixels: it converts colours in float."""
     if f"seen_{way}" not in numbers:
         pytest.skip("this ComfyUI cannot trim a VIDEO")
-    assert numbers[f"seen_{way}"] < (0.02 if way in ("images", "made") else 1e-4)
+    assert numbers[f"seen_{way}"] < (0.5 if way in ("images", "made") else 1e-4)  # trained, they see motion
     assert numbers["seen_elsewhere"] > 0.05
 
 
