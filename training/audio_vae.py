@@ -25,7 +25,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..hunyuan.foley.audio_vae import AudioVAE, AudioVAEConfig, Posterior
-from ..hunyuan.foley.timing import SAMPLE_RATE, SAMPLES_PER_LATENT
+from ..hunyuan.foley.timing import SAMPLES_PER_LATENT
 from . import outline
 from .clips import Clips, draw_sounds
 from .initial import initialise
@@ -51,8 +51,7 @@ FIRST_BATCHES = 16  # whose sounds the first weights are made from
 OUTLINED = "outlined"  # folder of the second run, within the first one's
 IMITATION_WEIGHT = 50.0  # of the encoder's squared distance from the latents it is to give
 ROUGHNESS = 0.005  # standard deviation of the noise that the decoder learns to overlook
-MISSED = 0.4  # seconds of each of so many sounds that tell which channels are missed least
-MISSED_SOUNDS = 24
+MISSED_SOUNDS = 24  # windows that tell which channels are missed least
 
 KEPT_VARIANCE = 0.9995  # of the latents, by the channels that stay; the rest of the published 128 are zero
 WHITENING = 0.5  # 0 keeps the axes' own scales, 1 makes them equal
@@ -130,9 +129,16 @@ def outline_objective(learner: nn.Module, batch: Batch, generator: torch.Generat
     return {"loss": loss, "spectral": spectral, "waveform": waveform, "imitation": imitation}
 
 
+def outline_learner(folder: Path, clips: Clips) -> OutlineLearner:
+    """Made of what the first run has reached; empty where the second has a state, which brings all of it."""
+    started = has_run(folder / OUTLINED)
+    return OutlineLearner(AudioVAE(CONFIG, part="both") if started else aligned(folder, clips))
+
+
 def outline_training(folder: Path, clips: Clips, plan: Plan) -> Training:
     """Goes on with what the run in `folder` has reached."""
-    learner = OutlineLearner(aligned(folder, clips).requires_grad_(True))
+    learner = outline_learner(folder, clips)
+    learner.vae.requires_grad_(True)
     return Training(learner, outline_objective, partial(draw_batch, clips), plan, folder / OUTLINED)
 
 
@@ -144,7 +150,7 @@ def train(folder: Path, clips: Clips, plan: Plan, outline_steps: int = OUTLINE_P
 
 def trained(folder: Path, clips: Clips) -> OutlineLearner:
     """The autoencoder that the runs have reached, and what its latents are to be."""
-    learner = OutlineLearner(aligned(folder, clips))
+    learner = outline_learner(folder, clips)
     if has_run(folder / OUTLINED):
         learner.load_state_dict(trained_weights(folder / OUTLINED))
     return learner.eval().requires_grad_(False)
@@ -156,9 +162,8 @@ def aligned(folder: Path, clips: Clips, count: int = 60) -> AudioVAE:
     vae.load_state_dict(trained_weights(folder))
     vae.eval().requires_grad_(False)
     align_latents(vae, (clips.sound(i) for i in range(min(count, len(clips)))))
-    samples = round(MISSED * SAMPLE_RATE)
-    sounds = draw_sounds(clips, MISSED_SOUNDS, samples, torch.Generator().manual_seed(0))
-    make_room(vae, sounds)
+    generator = torch.Generator().manual_seed(0)
+    make_room(vae, draw_sounds(clips, MISSED_SOUNDS, LATENTS * SAMPLES_PER_LATENT, generator))
     return vae
 
 

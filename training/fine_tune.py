@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def save_result(training: Training, folder: Path) -> Path:
     return path
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     parser, planned = command(__doc__, replace(PLAN, device=best_device()))
     parser.add_argument("cache", type=Path, metavar="CACHE")
     parser.add_argument("--weights", type=Path, default=POCKET, help="folder of the published weights")
@@ -147,7 +148,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=ROWS, help="chunks in a batch")
     rates = f"default {PLAN.learning_rate:g}, or {FULL_RATE:g} with --rank 0"
     parser.add_argument("--learning-rate", type=float, help=rates)
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     try:
         run(args, planned(args))
     except (ValueError, OSError, FloatingPointError) as error:

@@ -75,7 +75,10 @@ class Muon(torch.optim.Optimizer):
         )
 
     def _kept(self, parameter: nn.Parameter, name: str) -> Tensor:
-        return self.state[parameter].setdefault(name, torch.zeros_like(parameter))
+        state = self.state[parameter]
+        if name not in state:
+            state[name] = torch.zeros_like(parameter)
+        return state[name]
 
 
 def by_shape(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:

@@ -13,7 +13,7 @@ import csv
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -267,7 +267,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("clips", type=Path, metavar="CLIPS")
@@ -277,7 +277,7 @@ def main() -> int:
     for limit in fields(Filters):
         option = f"--{limit.name.replace('_', '-')}"
         parser.add_argument(option, type=type(limit.default), default=limit.default)
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     try:
         filters = Filters(**{limit.name: getattr(args, limit.name) for limit in fields(Filters)})
         clips = list(read_clips(args.clips))

@@ -65,16 +65,16 @@ def directions(config: FoleyConfig, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def begin_passing(transformer: FoleyTransformer, reader: SyncReader, sync: Tensor, seed: int) -> None:
+def begin_passing(transformer: FoleyTransformer, reader: SyncReader, sync: Tensor, noise: Tensor) -> None:
     """First weights with which noise passes through, and what is seen travels beside it.
 
     Latents take up as many directions of the hidden states as they have channels, and the last layer reads
     those; sync features are added in the others, by the layers that have learned to read them.
 
-    sync: (n, d), features as they are; the reader has seen them without their mean and scale.
+    sync:  (n, d), features as they are; the reader has seen them without their mean and scale.
+    noise: (hidden, latent channels), the directions of the latents; the reader looks at the others.
     """
-    config = transformer.config
-    noise, free = directions(config, seed)
+    config, free = transformer.config, reader.keep.weight.T
     transformer.audio_embedder.proj.weight.copy_(noise[:, :, None])
     gain = (config.latent_channels / config.hidden_size) ** 0.5
     transformer.final_layer.linear.weight.copy_(gain * noise.T)
@@ -123,12 +123,12 @@ def training(
     """
     teacher_size = len(features.teacher_centre)
     learner = initialise(TransformerLearner(config, teacher_size, alignment.weight > 0), plan.seed)
-    _, free = directions(config, plan.seed)
+    noise, free = directions(config, plan.seed)
     reading = sync_reader.training(
         folder / READER, features, config, free, replace(reader_plan, seed=plan.seed, device=plan.device)
     )
     reading.run()
-    begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), plan.seed)  # type: ignore[arg-type]
+    begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), noise)  # type: ignore[arg-type]
     learner.transformer.sync_in.requires_grad_(False)
     objective = FlowObjective(features.deviations(), alignment)
     return Training(learner, objective, features.draw, plan, folder)

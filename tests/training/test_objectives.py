@@ -137,8 +137,9 @@ def test_the_transformer_begins_by_letting_the_noise_through_whatever_is_seen(ce
     network = initialise(transformer.TransformerLearner(FOLEY, 6, False), 0).transformer
     generator = torch.Generator().manual_seed(1)
     sync = centre + deviation * torch.randn(400, WIDTH, generator=generator)
-    reader = sync_reader.new_reader(FOLEY, transformer.directions(FOLEY, 0)[1], 0)
-    transformer.begin_passing(network, reader, sync, seed=0)
+    directions, free = transformer.directions(FOLEY, 0)
+    reader = sync_reader.new_reader(FOLEY, free, 0)
+    transformer.begin_passing(network, reader, sync, directions)
 
     noise = torch.randn(2, 8, 40, generator=generator)
     text, visual = (torch.randn(2, n, WIDTH, generator=generator) for n in (5, 4))
@@ -148,7 +149,7 @@ def test_the_transformer_begins_by_letting_the_noise_through_whatever_is_seen(ce
     assert torch.corrcoef(torch.stack([made.flatten(), noise.flatten()]))[0, 1] > 0.9
     # What the transformer adds is what the reader gives, in the directions that it looks at.
     given = reader((seen - sync.mean(0)) / sync.std())
-    added = prepared.sync @ transformer.directions(FOLEY, 0)[1]
+    added = prepared.sync @ free
     assert torch.corrcoef(torch.stack([given.flatten(), added.flatten()]))[0, 1] > 0.999
 
 
