@@ -6,6 +6,7 @@ job that was killed meanwhile writes it again, to the same last bit.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,9 @@ def finished(job: Job, plan: FilmPlan, take: np.ndarray, settings: Finish, progr
 def mixed(job: Job, plan: FilmPlan, sound: np.ndarray, settings: Finish, progress: Progress) -> np.ndarray:
     """A sound (1, samples) with the original's on top: (channels of the original, samples)."""
     assert settings.original is not None
-    begin = float(plan.start)
-    first = next(stream_sound(settings.original, begin, min(BLOCK, plan.samples)))
-    originals = stream_sound(settings.original, begin, plan.samples, most_channels=MOST_CHANNELS)
-    pairs = zip(blocks_of(sound), originals, strict=True)
+    originals = stream_sound(settings.original, float(plan.start), plan.samples, most_channels=MOST_CHANNELS)
+    first = next(originals)
+    pairs = zip(blocks_of(sound), chain([first], originals), strict=True)
     together = mix_blocks(pairs, gain_db=settings.gain_db, duck_db=settings.duck_db)
     watched = progress(together, blocks_in(plan.samples), "Mixing")
     return write_blocks(job, MIXED, len(first), plan.samples, watched)

@@ -90,16 +90,18 @@ class GivenSound:
     def of_shot(self, plan: FilmPlan, shot: int, latents: np.ndarray) -> KeptSound:
         """latents: (1, c, n) of the whole film."""
         here = slice(plan.latent_offsets[shot], plan.latent_offsets[shot + 1])
-        return KeptSound(latents=latents[..., here], mask=self._mask(plan, shot))
+        mask = self._mask(plan, shot, 0, plan.latent_lengths[shot])
+        return KeptSound(latents=latents[..., here], mask=mask)
 
     def changes(self, plan: FilmPlan, window: PlannedWindow) -> bool:
         """Whether anything in a window is made anew."""
-        mask = self._mask(plan, window.shot)
-        return mask is None or bool(mask[..., window.window.start : window.window.stop].any())
+        mask = self._mask(plan, window.shot, window.window.start, window.window.stop)
+        return mask is None or bool(mask.any())
 
-    def _mask(self, plan: FilmPlan, shot: int) -> Tensor | None:
+    def _mask(self, plan: FilmPlan, shot: int, first: int, last: int) -> Tensor | None:
+        """Of a shot's latents from `first` to before `last`."""
         if self.regenerate is None:
             return None
-        frames = torch.arange(plan.latent_lengths[shot], dtype=torch.float64)
+        frames = torch.arange(first, last, dtype=torch.float64)
         times = (frames + 0.5) / LATENT_RATE + float(plan.shots[shot].start - plan.start)
         return mask_at(times, *self.regenerate, self.fade)[None, None]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SOUND_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 HASH_BLOCK = 1 << 20  # bytes read at once
+Piece = tuple[float, np.ndarray, int]  # seconds on the file's clock, samples (channels, n), sample rate
 GAP = 0.05  # seconds between timestamps that are a hole in the sound, not inaccuracy
 
 
@@ -89,28 +90,35 @@ def read_audio(path: str | Path, start: float = 0.0, seconds: float | None = Non
 
     Raises: FileNotFoundError, PermissionError; ValueError if there is no sound in this part of the file.
     """
-    name = Path(path).name
-    with open_media(path) as container:
-        sound = next(iter(sounds_of(container)), None)
-        if sound is None:
-            raise ValueError(f"{name} holds no sound. Choose a file with one.")
-        zero = beginning(container)
+    with opened_sound(path) as heard:
         pieces, rate = [], 0
-        for time, samples, rate in sound_pieces(decode(container, sound), zero, name):
+        for time, samples, rate in heard:
             if seconds is not None and time >= start + seconds:
                 break
             first = round((time - start) * rate)
             if first + samples.shape[1] > 0:
                 pieces.append((first, samples))
     if not pieces:
-        raise ValueError(f"{name}: no sound can be decoded from {start:g} s on.")
+        raise ValueError(f"{Path(path).name}: no sound can be decoded from {start:g} s on.")
     length = max(first + samples.shape[1] for first, samples in pieces)
     return assemble(pieces, length if seconds is None else round(seconds * rate)), rate
 
 
-def sound_pieces(
-    frames: Iterable["AudioFrame"], zero: float, name: str
-) -> Iterator[tuple[float, np.ndarray, int]]:
+@contextmanager
+def opened_sound(path: str | Path) -> Iterator[Iterator[Piece]]:
+    """The first sound of a file, piece by piece as it is decoded, on the file's clock; see `sound_pieces`.
+
+    Raises: FileNotFoundError, PermissionError; ValueError for a file without sound.
+    """
+    name = Path(path).name
+    with open_media(path) as container:
+        sound = next(iter(sounds_of(container)), None)
+        if sound is None:
+            raise ValueError(f"{name} holds no sound. Choose a file with one.")
+        yield sound_pieces(decode(container, sound), beginning(container), name)
+
+
+def sound_pieces(frames: Iterable["AudioFrame"], zero: float, name: str) -> Iterator[Piece]:
     """Seconds after `zero`, samples (channels, n) and sample rate of each frame, without small inaccuracies.
 
     Raises: ValueError if rate or channels change on the way, or there is a hole of an hour: that is damage.

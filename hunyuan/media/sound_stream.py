@@ -11,12 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from .audio import fit_length, to_mono
-from .files import sound_pieces
-from .source import beginning, decode, open_media, sounds_of
+from .files import Piece, opened_sound
 
 BLOCK = 480_000  # samples of a block: 10 s at 48 kHz
-
-Piece = tuple[float, np.ndarray, int]  # seconds on the file's clock, samples, sample rate
 
 
 def stream_sound(
@@ -28,15 +25,10 @@ def stream_sound(
     most_channels: a sound with more of them becomes mono.
     Raises: FileNotFoundError, PermissionError; ValueError if there is no sound in this part of the file.
     """
-    name = Path(path).name
-    with open_media(path) as container:
-        sound = next(iter(sounds_of(container)), None)
-        if sound is None:
-            raise ValueError(f"{name} holds no sound. Choose a file with one.")
-        pieces = sound_pieces(decode(container, sound), beginning(container), name)
-        seconds = samples / sample_rate
-        resampled = resample_pieces(on_the_clock(pieces, start, seconds), sample_rate, most_channels)
-        yield from exactly(samples, in_blocks(resampled, BLOCK), f"{name} from {start:g} s on")
+    with opened_sound(path) as pieces:
+        heard = on_the_clock(pieces, start, samples / sample_rate)
+        blocks = in_blocks(resample_pieces(heard, sample_rate, most_channels), BLOCK)
+        yield from exactly(samples, blocks, f"{Path(path).name} from {start:g} s on")
 
 
 def check_sound(path: str | Path, start: float, samples: int, sample_rate: int = 48_000) -> None:
