@@ -11,14 +11,13 @@ from typing import Literal
 import torch
 
 from ..hunyuan.foley.audio_vae import AudioVAE, AudioVAEConfig, fold_weight_norm
-from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.desync import Synchformer, SynchformerConfig
 from ..hunyuan.foley.sync_encoder import PREFIX, SyncEncoder, SyncEncoderConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.foley.weight_norm import FORMS, fused_shapes
 from .checkpoint import Checkpoint, open_checkpoint
 from .dtypes import FLOAT8
-from .foley_packed import wide_tensors
+from .foley_packed import open_transformer, wide_tensors
 from .gguf_file import PackedCheckpoint
 from .kinds import AUDIO_VAE, FOLEY_TRANSFORMER, SYNCHFORMER
 from .strict import check_tensor, load_strict, reading_sizes, refuse_missing, require
@@ -37,10 +36,7 @@ def load_transformer(path: Path | str, dtype: torch.dtype | None = None) -> Fole
             see `packable_layers`; all else then becomes bfloat16.
     Raises: FileNotFoundError, PermissionError; ValueError naming the file, the tensor and the expectation.
     """
-    checkpoint = open_checkpoint(path)
-    require(checkpoint, FOLEY_TRANSFORMER)
-    with reading_sizes(checkpoint, FOLEY_TRANSFORMER):
-        transformer = FoleyTransformer(FoleyConfig.from_shapes(checkpoint.shapes), device="meta")
+    transformer, checkpoint = open_transformer(path)
     if isinstance(checkpoint, PackedCheckpoint):
         dtype = dtype or torch.bfloat16
         logger.info("%s is unpacked to %s while it is read.", checkpoint.path.name, dtype)

@@ -52,7 +52,7 @@ def read_form(path: Path | str, packing: str | None) -> tuple[FoleyConfig, dict[
     packing: one of `PACKINGS`, or None for what the file has itself, which may be nothing.
     Raises:  as `load_packed_transformer`.
     """
-    transformer, checkpoint = _open(path)
+    transformer, checkpoint = _checked(path)
     return transformer.config, _packings(transformer, checkpoint, packing)
 
 
@@ -65,7 +65,7 @@ def load_packed_transformer(
     dtype:   of all that is not packed; None keeps the file's.
     Raises:  FileNotFoundError, PermissionError; ValueError naming the file, the tensor and the expectation.
     """
-    transformer, checkpoint = _open(path)
+    transformer, checkpoint = _checked(path)
     packings = _packings(transformer, checkpoint, packing)
     if not packings:
         raise ValueError(
@@ -85,12 +85,20 @@ def load_packed_transformer(
     return transformer.requires_grad_(False).eval()
 
 
-def _open(path: Path | str) -> tuple[FoleyTransformer, Checkpoint]:
-    """The transformer without values, and the file whose tensors are its."""
+def open_transformer(path: Path | str) -> tuple[FoleyTransformer, Checkpoint]:
+    """The transformer of the size that a file's tensors have, without values, and the file.
+
+    Raises: FileNotFoundError, PermissionError; ValueError for the file of another network.
+    """
     checkpoint = open_checkpoint(path)
     require(checkpoint, FOLEY_TRANSFORMER)
     with reading_sizes(checkpoint, FOLEY_TRANSFORMER):
-        transformer = FoleyTransformer(FoleyConfig.from_shapes(checkpoint.shapes), device="meta")
+        return FoleyTransformer(FoleyConfig.from_shapes(checkpoint.shapes), device="meta"), checkpoint
+
+
+def _checked(path: Path | str) -> tuple[FoleyTransformer, Checkpoint]:
+    """As `open_transformer`; the file holds the transformer's tensors and no others."""
+    transformer, checkpoint = open_transformer(path)
     check_contents(transformer, checkpoint, FOLEY_TRANSFORMER)
     return transformer, checkpoint
 

@@ -19,17 +19,14 @@ import torch
 from torch import Tensor
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
-from hunyuan_av.hunyuan.foley.config import FoleyConfig
-from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer
 from hunyuan_av.hunyuan.layers.packing import PACKINGS, Packing
 from hunyuan_av.hunyuan.media.files import digest, replacing
 from hunyuan_av.model_loaders.checkpoint import Checkpoint, open_checkpoint
 from hunyuan_av.model_loaders.dtypes import FLOAT8, WEIGHT_DTYPES, cast
-from hunyuan_av.model_loaders.foley_packed import packable_layers
+from hunyuan_av.model_loaders.foley_packed import open_transformer, packable_layers
 from hunyuan_av.model_loaders.gguf_file import write_gguf
-from hunyuan_av.model_loaders.kinds import FOLEY_TRANSFORMER, identify
+from hunyuan_av.model_loaders.kinds import identify
 from hunyuan_av.model_loaders.safetensors_file import write_safetensors
-from hunyuan_av.model_loaders.strict import reading_sizes, require
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +62,10 @@ def convert_gguf(source: Path, target: Path, packing: str = PACKINGS_WRITTEN[0])
     packing: of the layers that may be narrow; what does not fit it keeps 16 bits, and is said.
     Raises:  ValueError for another network, for one file as both, for a value outside float16; OSError.
     """
-    checkpoint = open_checkpoint(source)
-    require(checkpoint, FOLEY_TRANSFORMER)
+    transformer, checkpoint = open_transformer(source)
     if target.exists() and target.samefile(source):
         raise ValueError(f"{target} is the input itself. Give another name.")
-    with reading_sizes(checkpoint, FOLEY_TRANSFORMER):
-        layers = packable_layers(FoleyTransformer(FoleyConfig.from_shapes(checkpoint.shapes), device="meta"))
-    narrow = {f"{name}.weight" for name in layers}
+    narrow = {f"{name}.weight" for name in packable_layers(transformer)}
     forms = {name: new_form(checkpoint, name, PACKINGS[packing], narrow) for name in checkpoint}
 
     def read(name: str) -> Tensor:
