@@ -31,12 +31,12 @@ from .avatar_sockets import (
     one_picture,
     pixels_of,
 )
+from .sockets import NOT_CONNECTED
 
 io = host.io
 
 PICKS = ("largest", "index", "point", "box")
 NOTHING_TO_CHOOSE = "Face Mask needs something to choose from: connect Face Detect, or a mask."
-MISSING = object()  # what no socket can bring
 
 
 class FaceDetect(io.ComfyNode):
@@ -128,14 +128,14 @@ class FaceMask(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, pick: str | None = None, faces: Any = MISSING, mask: Any = MISSING
+        cls, pick: str | None = None, faces: Any = NOT_CONNECTED, mask: Any = NOT_CONNECTED
     ) -> bool | str:
         """Whether there is anything to choose from: alone in a graph, the node must not stop the others.
 
-        ComfyUI leaves out what is not connected and passes None for what is; `pick` is named because only an
-        input that is there can carry a message, and checked because no one else does when it is named.
+        `pick` is named because only an input that is there can carry a message, and checked because no one
+        else does when it is named.
         """
-        if faces is MISSING and mask is MISSING:
+        if faces is NOT_CONNECTED and mask is NOT_CONNECTED:
             return NOTHING_TO_CHOOSE
         return pick in (None, *PICKS) or f"There is no pick {pick!r}. Choose one of {', '.join(PICKS)}."
 

@@ -29,6 +29,10 @@ io = host.io
 VideoEncoderSocket = io.Custom("HYAV_VIDEO_ENCODER")
 VideoFeaturesSocket = io.Custom("HYAV_VIDEO_FEATURES")
 
+# What `validate_inputs` is given for an input that is not connected: ComfyUI leaves that out, and passes None
+# for what is connected and not made yet.
+NOT_CONNECTED = object()
+
 TICK = 1e-6  # of a frame: what is left of a whole number after rounding
 
 Frames = Iterator[tuple[float, np.ndarray]]

@@ -26,11 +26,9 @@ from torch import Tensor
 from .. import host
 from ..hunyuan.media.audio import check_waveform
 from .loaders import CATEGORY
-from .sockets import open_footage
+from .sockets import NOT_CONNECTED, open_footage
 
 io = host.io
-
-MISSING = object()  # what no socket can bring
 
 
 class FoleySyncPlot(io.ComfyNode):
@@ -92,12 +90,11 @@ class FoleySyncPlot(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, audio: Any, video: Any = MISSING, images: Any = MISSING) -> bool | str:
-        """Whether a picture is connected: a plot without one must not stop the other outputs of a graph.
-
-        ComfyUI leaves out what is not connected and passes None for what is.
-        """
-        missing = video is MISSING and images is MISSING
+    def validate_inputs(
+        cls, audio: Any, video: Any = NOT_CONNECTED, images: Any = NOT_CONNECTED
+    ) -> bool | str:
+        """Whether a picture is connected: a plot without one must not stop the other outputs of a graph."""
+        missing = video is NOT_CONNECTED and images is NOT_CONNECTED
         return "Foley Sync Plot needs a picture: connect a video, or images." if missing else True
 
     @classmethod
