@@ -11,16 +11,17 @@ on the meta device answers as the fused kernels of accelerators do, its heads in
 that joining them is a view.
 """
 
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+import _pack  # noqa: F401 - makes hunyuan_av importable
+from hunyuan_av.host.standalone.activations import LiveBytes, tensors_in
 
 aten = torch.ops.aten
 WHOLE = {
@@ -55,9 +56,12 @@ class Count(TorchDispatchMode):
         self.conversions: Counter[tuple[str, str]] = Counter()
         self.copies: Counter[tuple[str, str]] = Counter()
         self.waits: Counter[str] = Counter()
-        self.flop = self.peak_bytes = 0
-        self._alive: dict[int, int] = {}
-        self._bytes = 0
+        self.flop = 0
+        self._live = LiveBytes()
+
+    @property
+    def peak_bytes(self) -> int:
+        return self._live.peak
 
     @property
     def launches(self) -> int:
@@ -76,7 +80,7 @@ class Count(TorchDispatchMode):
             if parts is not NotImplemented:
                 return parts
 
-        given = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
+        given = {id(tensor.untyped_storage()) for tensor in tensors_in((args, kwargs))}
         out = func(*args, **kwargs)
         if packet is aten.scaled_dot_product_attention and out.is_meta:
             out = out.transpose(1, 2).contiguous().transpose(1, 2)
@@ -85,8 +89,7 @@ class Count(TorchDispatchMode):
         if packet not in ALLOCATIONS and not func.is_view and not _is_same(out, args, given, func):
             self.kernels[packet.__name__] += 1
             self._note_conversion(packet, args, out)
-        for tensor in _tensors(out):
-            self._note_memory(tensor, given)
+        self._live.note(tensors_in(out), tensors_in((args, kwargs)))
         return out
 
     def _note_waits(self, packet: Any, args: tuple[Any, ...]) -> None:
@@ -108,19 +111,6 @@ class Count(TorchDispatchMode):
         if source.device != out.device:
             self.copies[str(source.device), str(out.device)] += 1
 
-    def _note_memory(self, tensor: Tensor, given: set[int]) -> None:
-        storage = tensor.untyped_storage()
-        key = id(storage)
-        if key in given or key in self._alive:
-            return
-        self._alive[key] = storage.nbytes()
-        self._bytes += storage.nbytes()
-        self.peak_bytes = max(self.peak_bytes, self._bytes)
-        weakref.finalize(storage, self._forget, key)
-
-    def _forget(self, key: int) -> None:
-        self._bytes -= self._alive.pop(key)
-
 
 def count(run: Callable[[], object]) -> Count:
     """What one call costs."""
@@ -133,15 +123,11 @@ def weight_bytes(network: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-
-
 def _is_same(out: Any, args: tuple[Any, ...], given: set[int], func: Any) -> bool:
     """Whether nothing was written: an answer that is an argument, as of `contiguous` or `to` for nothing."""
-    if func._schema.is_mutable or not _tensors(out):
+    if func._schema.is_mutable or not tensors_in(out):
         return func._schema.is_mutable is False
-    return all(id(tensor.untyped_storage()) in given for tensor in _tensors(out))
+    return all(id(tensor.untyped_storage()) in given for tensor in tensors_in(out))
 
 
 def _flop(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> int:

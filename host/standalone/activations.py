@@ -1,6 +1,6 @@
 """How much memory a network needs beside its weights, counted on the meta device: nothing is computed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,38 +21,46 @@ TEXT_TOKENS = 77  # the most that a prompt has
 TIME = 500.0  # any: no size depends on it
 
 
+class LiveBytes:
+    """How much of the storages that operations make lives at once.
+
+    peak: the most that did.
+    """
+
+    def __init__(self) -> None:
+        self.peak = self._now = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def note(self, made: Iterable[Tensor], given: Iterable[Tensor]) -> None:
+        """What an operation made of what it was given: tensors that share a storage with that are not new."""
+        known = {tensor.untyped_storage()._cdata for tensor in given}
+        for key in [key for key, (storage, _) in self._alive.items() if storage.expired()]:
+            self._now -= self._alive.pop(key)[1]
+        for tensor in made:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in known and storage._cdata not in self._alive:
+                self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+                self._now += storage.nbytes()
+        self.peak = max(self.peak, self._now)
+
+
 class Peak(TorchDispatchMode):
-    """Follows the storages that operations make, and how much of them lives at once."""
+    """Follows what is dispatched while it lasts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = self._now = 0
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.live = LiveBytes()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = {
-            tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if is_tensor(tensor)
-        }
         out = func(*args, **(kwargs or {}))
-        self._forget()
-        for tensor in filter(is_tensor, tree_leaves(out)):
-            storage = tensor.untyped_storage()
-            if storage._cdata not in given and storage._cdata not in self._alive:
-                self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-                self._now += storage.nbytes()
-        self.bytes = max(self.bytes, self._now)
+        self.live.note(tensors_in(out), tensors_in((args, kwargs)))
         return out
 
-    def _forget(self) -> None:
-        gone = [key for key, (storage, _) in self._alive.items() if storage.expired()]
-        for key in gone:
-            self._now -= self._alive.pop(key)[1]
 
-
-def is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
+def tensors_in(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def peak_bytes(run: Callable[[], object]) -> int:
@@ -60,7 +68,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
     with torch.inference_mode(), Peak() as peak:
         result = run()
     del result
-    return peak.bytes
+    return peak.live.peak
 
 
 def of_module(module: nn.Module, *inputs: Tensor) -> int:
