@@ -9,12 +9,12 @@ compared with the impacts, which are known. Exit status 1 if a minute misses a b
 import argparse
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
+from eval_generate import add_options
 from eval_scenes import LARGEST_OFFSET, LEAST_MATCHED, MOST_FALSE, impacts
 from eval_seams import film_sound
 from hunyuan_av.cli.foley_models import FoleyModels
@@ -67,11 +67,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Whether a long film's sound stays on time.")
     parser.add_argument("--minutes", type=int, default=5, help="of film (default: %(default)s)")
     parser.add_argument("--kind", choices=KINDS, default="ball", help="of scene (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--cfg", type=float, default=4.5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
-    parser.add_argument("--device")
+    add_options(parser)
     return parser.parse_args()
 
 

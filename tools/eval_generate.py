@@ -1,5 +1,6 @@
 """Makes sound for rendered scenes, with every condition as one wants it."""
 
+import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from hunyuan_av.hunyuan.sampling.guidance import GuidanceScales, guidance_interv
 from hunyuan_av.hunyuan.sampling.schedule import flow_sigmas
 from hunyuan_av.hunyuan.sampling.solvers import SOLVERS
 from hunyuan_av.training.scenes import Scene
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How sound is made by every tool that judges it."""
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--cfg", type=float, default=4.5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
+    parser.add_argument("--device")
 
 
 @dataclass(frozen=True, kw_only=True)

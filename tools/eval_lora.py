@@ -61,23 +61,15 @@ def train(folder: Path, options: argparse.Namespace) -> Path:
     clips.mkdir(parents=True, exist_ok=True)
     for seed in progress(range(FIRST, FIRST + options.clips), options.clips, "Rendering clips"):
         write_clip(clips / f"{seed}.mp4", seed)
-    weights = ["--weights", str(options.weights)] if options.weights else []
+    shared = ["--device", options.device]
+    shared += ["--weights", str(options.weights)] if options.weights else []
+    how = ["--steps", str(options.steps), "--rank", str(options.rank)]
+    how += ["--learning-rate", str(options.learning_rate)]
     # A hammer is silent most of the time.
-    call(prepare, [str(clips), "--out", str(cache), "--silence", "1", *weights], options)
-    steps = ["--steps", str(options.steps), "--rank", str(options.rank)]
-    rate = ["--learning-rate", str(options.learning_rate)]
-    call(fine_tune, [str(cache), "--out", str(out), *steps, *rate, *weights], options)
+    failed = prepare.main([str(clips), "--out", str(cache), "--silence", "1", *shared])
+    if failed or fine_tune.main([str(cache), "--out", str(out), *how, *shared]):
+        sys.exit(1)
     return out / fine_tune.LORA
-
-
-def call(module, arguments: list[str], options: argparse.Namespace) -> None:
-    """The module's command line. Raises: RuntimeError if it fails."""
-    before, sys.argv = sys.argv, [module.__name__, *arguments, "--device", options.device]
-    try:
-        if module.main() != 0:
-            raise RuntimeError(f"{module.__name__} failed with {' '.join(arguments)}.")
-    finally:
-        sys.argv = before
 
 
 def write_clip(path: Path, seed: int) -> None:

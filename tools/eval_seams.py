@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
+from eval_generate import add_options
 from hunyuan_av.cli.foley_film import shots_of
 from hunyuan_av.cli.foley_models import FoleyModels, Placement
 from hunyuan_av.hunyuan.foley.features import FeatureStream
@@ -77,11 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--length", type=float, default=40.0, help="seconds of each")
     parser.add_argument("--shots-every", type=float, metavar="SECONDS", help="cut them into shots")
     parser.add_argument("--once-or-twice", type=int, default=0, metavar="N", help="scenes with impacts")
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--cfg", type=float, default=4.5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
-    parser.add_argument("--device")
+    add_options(parser)
     options = parser.parse_args()
     if sum(map(bool, (options.files, options.rain, options.once_or_twice))) != 1:
         parser.error("name files, or give --rain N or --once-or-twice N")

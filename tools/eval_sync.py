@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
-from eval_generate import Generator, Settings
+from eval_generate import Generator, Settings, add_options
 from eval_scenes import SECTIONS, Figure, HeldOut
 from eval_tables import tables
 from hunyuan_av.cli.desync_command import desync_of
@@ -45,11 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--held-out", type=int, default=0, metavar="N", help="make the sound of N held-out scenes"
     )
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--cfg", type=float, default=4.5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
-    parser.add_argument("--device")
+    add_options(parser)
     parser.add_argument("--only", metavar="DIGITS", help="sections to judge, such as 14 (default: all)")
     parser.add_argument("--tables", action="store_true", help="also tables of guidance, steps and solvers")
     options = parser.parse_args()

@@ -24,9 +24,8 @@ from .visual_encoder import VisualEncoder
 
 BATCH = 8  # images, or segments, that an accelerator encodes at once
 
-Picked = tuple[
-    Tensor, int
-]  # a frame (c, h, w) uint8, as small as an encoder sees it, and how often it is seen
+# A frame (c, h, w) uint8, as small as an encoder sees it, and how often it is seen.
+Picked = tuple[Tensor, int]
 
 
 @dataclass(frozen=True, kw_only=True)

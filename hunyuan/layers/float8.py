@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FLOAT8 = torch.float8_e4m3fn
+SMALLEST = torch.finfo(torch.float32).tiny * 2**10  # of a tensor's largest value: zeros stay zeros
 MULTIPLIES_FLOAT8 = (8, 9)  # CUDA's compute capability from which on there are units for it
 MULTIPLE = 16  # of which both sides of a weight must be
 FEW_TOKENS = 16  # fewer make up no product worth rounding for: modulation, above all
@@ -16,10 +17,7 @@ FEW_TOKENS = 16  # fewer make up no product worth rounding for: modulation, abov
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest float8 tensor and its scale, float32: their product is the weight again, nearly."""
-    largest = (
-        weight.abs().max().float().clamp(min=torch.finfo(torch.float32).tiny * 2**10)
-    )  # zeros stay zeros
-    scale = largest / torch.finfo(FLOAT8).max
+    scale = weight.abs().max().float().clamp(min=SMALLEST) / torch.finfo(FLOAT8).max
     return (weight.float() / scale).to(FLOAT8), scale
 
 
