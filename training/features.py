@@ -37,7 +37,7 @@ from ..hunyuan.media.video import FramePicker, normalise, normalise_crops
 from . import audio_teacher, audio_vae, synchformer, towers
 from .audio_teacher import FrameEncoder
 from .audio_vae import OutlineLearner
-from .clips import CLIP_SEGMENTS, Clips, draw_int, picked_frames
+from .clips import CLIP_FRAMES, CLIP_SEGMENTS, Clips, draw_int, picked_frames
 from .loop import Batch
 from .objective import draw_dropped
 from .scenes import MATERIALS, Scene
@@ -49,8 +49,10 @@ PER_SHARD = 20
 LATENTS_PER_SEGMENT = 16
 
 TOKENS = 2400  # audio tokens in a batch
-SHORT, LONG = (5, 12), (13, 23)  # segments in a window; the others are whole clips
-SHARE_SHORT, SHARE_LONG = 0.3, 0.1
+PARTIAL, SHARE_PARTIAL = (5, 23), 0.15  # segments in a window; the others are whole clips
+# Whole clips whose last frame begins after the last time that is looked at, as at 24 and 25 frames a second:
+# one segment less, spread over nearly as many latents.
+SHARE_LACKING = 0.4
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
@@ -212,13 +214,10 @@ class Features:
 
     def draw(self, generator: torch.Generator) -> Batch:
         """A batch of windows of one length, with conditions left out and clips dubbed by chance."""
-        segments = draw_segments(generator)
-        longest = CLIP_SEGMENTS - segments
-        extra = draw_int(generator, SEGMENT_STEP) if longest else 0
-        frames = SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + extra
+        frames, places = draw_window(generator)
         rows = max(2, self.tokens // FoleyTiming.from_sync_frames(frames).latent_frames)
         clips = [draw_int(generator, len(self)) for _ in range(rows)]
-        starts = [draw_int(generator, longest) if longest else 0 for _ in range(rows)]
+        starts = [draw_int(generator, places) for _ in range(rows)]
         no_text, no_video = draw_dropped(rows, generator)
         # Nothing but the prompt could tell that a clip is dubbed.
         dubs = ((torch.rand(rows, generator=generator) < DUBBED) & ~no_text).long().tolist()
@@ -258,12 +257,15 @@ class Features:
         return self.states[numbers, : max(self.heard[number] for number in numbers)]
 
 
-def draw_segments(generator: torch.Generator) -> int:
-    share = float(torch.rand((), generator=generator))
-    if share < SHARE_SHORT + SHARE_LONG:
-        low, high = SHORT if share < SHARE_SHORT else LONG
-        return low + draw_int(generator, high - low + 1)
-    return CLIP_SEGMENTS
+def draw_window(generator: torch.Generator) -> tuple[int, int]:
+    """How many frames at 25 fps are shown, and at how many segments of a clip that may begin."""
+    partial, lacking = torch.rand(2, generator=generator).tolist()
+    if partial >= SHARE_PARTIAL:
+        return CLIP_FRAMES - (lacking < SHARE_LACKING), 1
+    low, high = PARTIAL
+    segments = low + draw_int(generator, high - low + 1)
+    frames = SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + draw_int(generator, SEGMENT_STEP)
+    return frames, CLIP_SEGMENTS - segments
 
 
 def picks_at_8_fps(frames: int) -> Tensor:

@@ -20,13 +20,16 @@ from torch import Tensor, nn
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.sampling.denoise import noised
 from ..hunyuan.sampling.schedule import TIME_SCALE
+from .clock import Clock, Place
 from .loop import Batch
 
 DROP_BOTH = DROP_VIDEO = DROP_TEXT = 0.1  # shares of the rows that do without
 
-UNIFORM = 0.3  # share of the noise levels that are drawn evenly; the others crowd around the middle
+UNIFORM = 0.3  # share of the noise levels that are drawn evenly
+CROWDED_AT = 1.1  # logit around which the others crowd: 0.75, as what happens when is decided in noise
 SILENT_WEIGHT = 0.02  # of channels that hold nothing: their noise must go, but nobody hears it
 SILENT_DEVIATION = 0.02
+CLOCK_WEIGHT = 0.6
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class AlignmentHead(nn.Module):
 
 def draw_sigmas(rows: int, generator: torch.Generator) -> Tensor:
     """Noise levels in 0..1: mostly logit-normal (arXiv:2403.03206)."""
-    crowded = torch.sigmoid(torch.randn(rows, generator=generator))
+    crowded = torch.sigmoid(CROWDED_AT + torch.randn(rows, generator=generator))
     even = torch.rand(rows, generator=generator)
     return torch.where(torch.rand(rows, generator=generator) < UNIFORM, even, crowded)
 
@@ -73,10 +76,11 @@ def flow_losses(
     *,
     head: AlignmentHead | None = None,
     alignment: Alignment | None = None,
+    clock: Clock | None = None,
     channel_weights: Tensor | None = None,
     level: float | None = None,
 ) -> dict[str, Tensor]:
-    """ "loss" to follow, and its parts "velocity" and, with a head, "alignment".
+    """ "loss" to follow, and its parts "velocity" and, with what learns them, "alignment" and "clock".
 
     channel_weights: (c,), of the latents' channels in the loss; by default all the same.
     level: root mean square of the latents. Given, each noise level counts by the part of the variance that is
@@ -85,12 +89,11 @@ def flow_losses(
     latents = batch["latents"].float()
     sigmas = draw_sigmas(len(latents), generator).to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-    states: list[Tensor] = []
+    states: dict[Place, Tensor] = {}  # of the audio, after each block
 
     def run(kind: str, number: int, block: nn.Module, *inputs: Any, **options: Any) -> Any:
         out = block(*inputs, **options)
-        if alignment is not None and (kind, number) == ("audio", alignment.block):
-            states.append(out)
+        states[kind, number] = out[0] if kind == "joint" else out
         return out
 
     x = noised(latents, noise, sigmas[:, None, None])  # type: ignore[arg-type]
@@ -102,9 +105,12 @@ def flow_losses(
     counted = by_row if level is None else by_row / least_error(sigmas, level)
     losses = {"loss": counted.mean(), "velocity": by_row.mean().detach()}
     if head is not None and alignment is not None:
-        cosine = F.cosine_similarity(head(states[0]).float(), batch["teacher"].float(), dim=-1)
-        losses["alignment"] = 1 - cosine.mean()
+        seen = head(states["audio", alignment.block]).float()
+        losses["alignment"] = 1 - F.cosine_similarity(seen, batch["teacher"].float(), dim=-1).mean()
         losses["loss"] = losses["loss"] + alignment.weight * losses["alignment"]
+    if clock is not None:
+        losses["clock"] = clock.error(states)
+        losses["loss"] = losses["loss"] + CLOCK_WEIGHT * losses["clock"]
     return losses
 
 

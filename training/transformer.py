@@ -15,6 +15,7 @@ from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.layers import attention as layers
 from . import outline, sync_reader, towers
+from .clock import Clock
 from .features import TOKENS, Features
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, on_device, trained_weights
@@ -31,7 +32,7 @@ PLAN = Plan(
 ALIGNMENT = Alignment(block=1, weight=0.5)
 READER = "reader"  # folder of the run that comes first, within the transformer's
 HELD_OUT_BATCHES, HELD_OUT_SEED = 24, 77
-OUTLINE_WEIGHT = 4.0  # of the latents that are the sound's outline, in the loss
+OUTLINE_WEIGHT = 12.0  # of the latents that are the sound's outline, in the loss
 SYNC_LEVEL = 0.2  # of the embedded sync features; noise has 0.8, and their norm is shared
 
 
@@ -46,11 +47,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 
 class TransformerLearner(nn.Module):
-    """The transformer and, where its states are aligned, the head that is thrown away."""
+    """The transformer and heads that are thrown away: the clock's and, if there is one, the alignment's."""
 
     def __init__(self, config: FoleyConfig, teacher_size: int, aligned: bool) -> None:
         super().__init__()
         self.transformer = FoleyTransformer(config, attention=attention)
+        self.clock = Clock(config.hidden_size, config.joint_depth)
         self.head = AlignmentHead(config.hidden_size, teacher_size) if aligned else None
 
 
@@ -104,8 +106,8 @@ class FlowObjective:
         assert isinstance(learner, TransformerLearner)
         return flow_losses(
             learner.transformer, batch, generator,
-            head=learner.head, alignment=self.alignment, channel_weights=self.channel_weights,
-            level=self.level,
+            head=learner.head, alignment=self.alignment, clock=learner.clock,
+            channel_weights=self.channel_weights, level=self.level,
         )  # fmt: skip
 
 

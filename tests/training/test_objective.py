@@ -9,7 +9,7 @@ from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.features import encode_video
 from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.foley.transformer import FoleyTransformer
-from pack.training import features
+from pack.training import clips, clock, features
 from pack.training.initial import initialise
 from pack.training.objective import Alignment, AlignmentHead, flow_losses, least_error, weights_of
 
@@ -98,6 +98,23 @@ def test_alignment_reaches_its_block_and_those_before_it_alone(transformer):
     assert transformer.single_blocks[1].linear_qkv.weight.grad is None
 
 
+def test_the_clock_asks_the_early_blocks_where_a_token_lies(transformer):
+    asked = initialise(clock.Clock(16, joint_depth=1), 1)
+    parts = losses(transformer, batch(), clock=asked)
+    parts["clock"].backward()
+    assert transformer.triple_blocks[0].audio_self_proj.weight.grad.abs().max() > 0
+    assert transformer.single_blocks[0].linear_qkv.weight.grad.abs().max() > 0
+    assert transformer.single_blocks[1].linear_qkv.weight.grad is None
+
+
+def test_who_knows_the_place_makes_no_error_and_who_does_not_a_half():
+    asked = clock.Clock(8, joint_depth=0)
+    asked.heads[0] = torch.nn.Identity()
+    states = torch.zeros(2, clock.LONGEST, 8)
+    assert float(asked.error({("audio", 0): clock.waves(states).expand(2, -1, -1)})) == 0
+    assert float(asked.error({("audio", 0): states})) == pytest.approx(0.5, abs=0.02)
+
+
 def test_channels_that_hold_nothing_hardly_count(transformer):
     weights = weights_of(torch.tensor([1.0, 0.5, 0, 0, 0, 0, 0, 0]))
     given, other = batch(), batch()
@@ -123,7 +140,21 @@ class Means:
         return pairs.flatten(1)[..., None].expand(-1, -1, 6)
 
 
-@pytest.mark.parametrize(("start", "frames"), [(0, 200), (3, 48), (7, 61), (17, 64)])
+@pytest.mark.parametrize("fps", [24, 25, 30000 / 1001, 30, 60])
+def test_whole_clips_are_drawn_as_long_as_videos_of_their_rate_are(fps):
+    shown = ((i / fps, np.zeros((112, 112, 3), np.uint8)) for i in range(round(8 * fps)))
+    seen = encode_video(shown, Means(), Means()).sync_frames
+    drawn = [features.draw_window(torch.Generator().manual_seed(seed)) for seed in range(60)]
+    assert (seen, 1) in drawn
+    whole = sum(places == 1 for _, places in drawn)
+    assert whole > 0.7 * len(drawn)
+    for frames, places in drawn:
+        assert features.SEGMENT_FRAMES <= frames <= clips.CLIP_FRAMES
+        last = (places - 1) * features.SEGMENT_STEP + frames
+        assert last <= clips.CLIP_FRAMES
+
+
+@pytest.mark.parametrize(("start", "frames"), [(0, 200), (0, 199), (3, 48), (7, 61), (17, 64)])
 def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
     video = np.random.default_rng(0).integers(0, 255, (200, 112, 112, 3), dtype=np.uint8)
     encoders = SimpleNamespace(visual=Means(), sync=Means(), device=torch.device("cpu"))
