@@ -30,7 +30,7 @@ from ..hunyuan.foley.desync import (
 )
 from ..hunyuan.foley.sync_audio import COLUMNS, SEGMENT_SAMPLES
 from ..hunyuan.foley.sync_encoder import IMAGE_CHANNELS, SyncEncoderConfig, segments_of
-from ..hunyuan.foley.timing import SEGMENT_FRAMES, SEGMENT_STEP, TOKENS_PER_SEGMENT
+from ..hunyuan.foley.timing import SEGMENT_FRAMES, SEGMENT_STEP, SYNC_RATE, TOKENS_PER_SEGMENT
 from ..hunyuan.media.video import normalise_crops
 from . import outline
 from .clips import CLIP_FRAMES, SAMPLES_PER_FRAME, Clips, draw_int
@@ -63,6 +63,7 @@ POSITION_GAIN = 3.0  # of the first position tables
 TEMPERATURE = 0.1
 CONTRAST_WEIGHT = 0.1
 OFFSET_BATCH = 32
+LOG_FREQUENCIES = -1.3, 0.7  # powers of ten, in Hz: from a wave of 20 s to one of 0.2 s
 OFFSET_FRAMES = 5  # 0.2 s: from one class of offset to the next
 
 
@@ -245,7 +246,27 @@ def offset_objective(synchformer: nn.Module, batch: Batch, generator: torch.Gene
     return {"loss": F.cross_entropy(logits, batch["label"]), "within_one": right.float().mean()}
 
 
+@torch.no_grad()
+def begin_with_times(synchformer: Synchformer) -> None:
+    """First position table: waves of each token's time, the same for both branches, and as large as tokens.
+
+    A shift between picture and sound is then a turn of these waves, and need not be found in a table.
+    """
+    size, segments = synchformer.config.hidden_size, torch.arange(CROP_SEGMENTS)[:, None]
+    seconds = [
+        (SEGMENT_STEP * segments + SEGMENT_FRAMES * (torch.arange(n) + 0.5) / n).flatten() / SYNC_RATE
+        for n in (TOKENS_PER_SEGMENT, COLUMNS)
+    ]
+    frequencies = torch.logspace(*LOG_FREQUENCIES, size // 2)
+    visual, audio = (2 * torch.pi * frequencies * times[:, None] for times in seconds)
+    table = synchformer.transformer.pos_emb_cfg.pos_emb
+    for first, phases in ((1, visual), (2 + VISUAL_TOKENS, audio)):
+        waves = torch.cat([torch.sin(phases), torch.cos(phases)], 1)
+        table[0, first : first + len(phases)] = waves
+
+
 def offset_training(folder: Path, synchformer: Synchformer, features: Batch, plan: Plan) -> Training:
+    begin_with_times(synchformer)
     for name, parameter in synchformer.named_parameters():
         parameter.requires_grad_(name.startswith(("transformer.", "vproj.", "aproj.")))
     return Training(synchformer, offset_objective, partial(draw_offsets, features), plan, folder)
