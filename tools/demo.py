@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import _pack
+from eval_generate import POCKET_CFG
 from eval_scenes import Figure, impacts
 from eval_sync import described
 from hunyuan_av.cli import main as hunyuan_av
@@ -26,8 +27,7 @@ from hunyuan_av.hunyuan.media.measure import measure_sound
 from hunyuan_av.training.scenes import KINDS, Scene
 
 SIZE = 256  # pixels
-SEED = 5
-CFG = "3"  # what the pocket weights do best with
+SEED = 3
 
 
 def main() -> int:
@@ -49,8 +49,8 @@ def demonstrate(options: argparse.Namespace) -> int:
     print(f"Scene {options.seed}: {scene.caption}")
     write_video(clip, (frame for _, frame in scene.stream(size=SIZE)), scene.fps, scene.waveform()[None])
     started = time.perf_counter()
-    command = ["--prompt", scene.caption, "--out", str(out), "--steps", str(options.steps), "--cfg", CFG]
-    status = hunyuan_av(["foley", "--video", str(clip), *command])
+    settings = ["--prompt", scene.caption, "--steps", str(options.steps), "--cfg", str(POCKET_CFG)]
+    status = hunyuan_av(["foley", "--video", str(clip), "--out", str(out), *settings])
     if status == 0:
         print(f"\n{scene.seconds:g} s of sound in {time.perf_counter() - started:.1f} s")
         judge(scene, out, plot)

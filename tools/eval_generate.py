@@ -19,11 +19,13 @@ from hunyuan_av.hunyuan.sampling.schedule import flow_sigmas
 from hunyuan_av.hunyuan.sampling.solvers import SOLVERS
 from hunyuan_av.training.scenes import Scene
 
+POCKET_CFG = 1.5  # what the pocket weights do best with; the published ones take 4.5
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """How sound is made by every tool that judges it."""
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--cfg", type=float, default=4.5)
+    parser.add_argument("--cfg", type=float, default=POCKET_CFG, help="guidance scale (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
     parser.add_argument("--device")
@@ -38,7 +40,7 @@ class Settings:
     """
 
     steps: int = 25
-    cfg: float = 4.5
+    cfg: float = POCKET_CFG
     text_scale: float = 1.0
     solver: str = "euler"
     seed: int = 0

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
-from eval_generate import Generator, Settings
+from eval_generate import POCKET_CFG, Generator, Settings
 from eval_material import MaterialClassifier
 from hunyuan_av.cli.foley_models import FoleyModels
 from hunyuan_av.host.standalone.memory import Placement
@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=16, help="to listen to (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--cfg", type=float, default=4.5)
+    parser.add_argument("--cfg", type=float, default=POCKET_CFG)
     parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
     parser.add_argument("--device", default=prepare.best_device())
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where clips and LoRA stay")
