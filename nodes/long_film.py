@@ -188,13 +188,13 @@ class FilmMaker:
         folder = host.jobs_folder() / name
         if not folder.exists():
             tell_of_unfinished(folder.parent)
-        check_room(folder, self._bytes_needed())
+        check_room(folder, self._bytes_needed(video))
         return Job.open(folder, identity)
 
-    def _bytes_needed(self) -> int:
+    def _bytes_needed(self, video: Path) -> int:
         return bytes_needed(
             self.plan, steps=self.settings.steps, takes=1, channels=XL.latent_channels,
-            visual_size=XL.visual_size, sync_size=XL.sync_size,
+            visual_size=XL.visual_size, sync_size=XL.sync_size, video=video,
         )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def measure(video: Path, steps: int, marker: bool) -> dict[str, float]:
         watcher.done.set()
         return {
             "minutes": seconds / 60, "memory": watcher.memory - before, "disk": watcher.disk / MIB,
-            "bound": foley_film.disk_needed(job, plan, models) / MIB,
+            "bound": foley_film.disk_needed(job, plan, models.transformer.config) / MIB,
             "pace": (time.process_time() - started) / seconds,
         }  # fmt: skip
 
@@ -141,7 +141,7 @@ def main() -> None:
             render(video, 60 * minutes)
             command = [sys.executable, __file__, "--one", str(video), "--steps", str(options.steps)]
             command += ["--marker"] * options.marker
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         row = json.loads(done.stdout.splitlines()[-1])
         first = first or row
         grown = row["memory"] - first["memory"]

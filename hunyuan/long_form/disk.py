@@ -2,9 +2,11 @@
 
 import shutil
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 
-from ..foley.timing import LATENT_RATE, FoleyTiming
+from ..foley.timing import LATENT_RATE, SAMPLE_RATE, FoleyTiming
+from ..media.mux import BIT_RATE
 from .plan import FilmPlan
 from .sound import FADE
 
@@ -22,11 +24,13 @@ def bytes_needed(
     sync_size: int,
     rows_after: int = 0,
     given: bool = False,
+    video: Path | None = None,
 ) -> int:
-    """Bytes of the job's folder when it is fullest, without the finished film. Grows by the film's length.
+    """Bytes of the job's folder when it is fullest. Grows by the film's length.
 
     rows_after: of sound that the work on a finished take writes; see `finish.Finish.rows`.
     given:      whether the sound is made from another.
+    video:      its picture is copied beside the finished sound, in the folder; None: the sound stands alone.
     """
     features = sum(
         timing.visual_frames * visual_size + timing.sync_tokens * sync_size
@@ -38,7 +42,14 @@ def bytes_needed(
     latents = 2 * takes * channels * plan.latent_offsets[-1]  # noise, too
     sound = (takes + 1 + rows_after) * plan.samples + len(plan.shots) * takes * FADE  # one take at its level
     start = given * (plan.samples + channels * plan.latent_offsets[-1])
-    return BYTES * (features + band + latents + sound + start)
+    return BYTES * (features + band + latents + sound + start) + finished_bytes(plan, video)
+
+
+def finished_bytes(plan: FilmPlan, video: Path | None) -> int:
+    """Of one finished file at most, all tracks of the video counted."""
+    if video is None:
+        return BYTES * plan.samples
+    return video.stat().st_size + ceil(plan.samples / SAMPLE_RATE) * BIT_RATE // 8
 
 
 def check_room(folder: Path, needed: int) -> None:
