@@ -53,6 +53,36 @@ class FoleyPrompt:
         return self.drop | HIDDEN[branch]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuidedPass:
+    """The guided velocity at the noise levels of one choice of branches, for latents of one shape.
+
+    It is made of tensors alone, the time among them, so that what it launches depends on no number of the
+    host's: a CUDA graph can record it (`graphed.py`).
+
+    batches: what each call of the transformer is given, the rows of `branches` in order.
+    links:   the scale of each link in the guidance chain.
+    """
+
+    transformer: FoleyTransformer
+    branches: tuple[int, ...]
+    batches: tuple[FoleyConditions, ...]
+    links: tuple[float, float, float]
+    dtype: torch.dtype
+    run: RunBlock
+
+    def __call__(self, latents: Tensor, time: Tensor) -> Tensor:
+        """latents: (b, c, n), float32. time: (1,), float32, in 0..1000. Returns latents' shape, float32."""
+        return combine(self.branches, self._velocities(latents, time), self.links)
+
+    def _velocities(self, latents: Tensor, time: Tensor) -> Iterator[Tensor]:
+        rows = len(latents)
+        for conditions in self.batches:
+            x = latents.to(self.dtype).repeat(conditions.rows // rows, 1, 1)
+            t = time.expand(len(x))
+            yield from self.transformer(x, t, conditions, run=self.run).float().split(rows)
+
+
 class GuidedVelocity:
     """d latents / d sigma under guidance: what a solver asks for.
 
@@ -78,30 +108,38 @@ class GuidedVelocity:
         """
         self.transformer, self.interval, self.dtype, self.run = transformer, interval, dtype, run
         self.links = scales.chain
-        self.branches = distinct_branches(needed_branches(self.links), prompt.drop)
+        self.branches = tuple(distinct_branches(needed_branches(self.links), prompt.drop))
         self.conditions = {branch: prompt.prepare(transformer, branch, dtype) for branch in self.branches}
-        self._kept: tuple[object, list[FoleyConditions]] = None, []
+        self._kept: tuple[object, GuidedPass] | None = None
 
     def __call__(self, latents: Tensor, sigma: float) -> Tensor:
         """latents: (b, c, n), float32. Returns the same shape, float32."""
+        time = torch.full((1,), time_at(sigma), device=latents.device)
+        return self.guided_pass(latents.shape, self.branches_at(sigma))(latents, time)
+
+    def branches_at(self, sigma: float) -> tuple[int, ...]:
+        """The branches of the guidance chain that run at a noise level."""
         low, high = self.interval
-        branches = self.branches if low <= sigma <= high else self.branches[-1:]
-        return combine(branches, self._velocities(latents, sigma, branches), self.links)
+        return self.branches if low <= sigma <= high else self.branches[-1:]
 
-    def _velocities(self, latents: Tensor, sigma: float, branches: Sequence[int]) -> Iterator[Tensor]:
-        rows, _, length = latents.shape
-        time = max(sigma, SMALLEST_SIGMA) * TIME_SCALE
-        for conditions in self._batches(tuple(branches), rows, length):
-            x = latents.to(self.dtype).repeat(conditions.rows // rows, 1, 1)
-            t = torch.full((x.shape[0],), time, device=x.device)
-            yield from self.transformer(x, t, conditions, run=self.run).float().split(rows)
-
-    def _batches(self, branches: tuple[int, ...], rows: int, length: int) -> list[FoleyConditions]:
-        """What each call of the transformer is given: the same in all steps of a clip."""
+    def guided_pass(self, shape: Sequence[int], branches: tuple[int, ...]) -> GuidedPass:
+        """What is computed for latents of a shape (b, c, n): the same in all steps of a clip."""
+        rows, _, length = shape
         key = branches, rows, length
-        if self._kept[0] != key:
-            batches = [self.conditions[branch].expand(rows) for branch in branches]
-            if all(batches[0].stacks_with(other) for other in batches[1:]):
-                batches = [FoleyConditions.stack(batches)]
-            self._kept = key, [self.transformer.place(batch, length) for batch in batches]
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, self._new_pass(branches, rows, length)
         return self._kept[1]
+
+    def _new_pass(self, branches: tuple[int, ...], rows: int, length: int) -> GuidedPass:
+        batches = [self.conditions[branch].expand(rows) for branch in branches]
+        if all(batches[0].stacks_with(other) for other in batches[1:]):
+            batches = [FoleyConditions.stack(batches)]
+        return GuidedPass(
+            transformer=self.transformer, branches=branches, links=self.links, dtype=self.dtype, run=self.run,
+            batches=tuple(self.transformer.place(batch, length) for batch in batches),
+        )  # fmt: skip
+
+
+def time_at(sigma: float) -> float:
+    """What the transformer is told of a noise level: 0..1000, but never time 0."""
+    return max(sigma, SMALLEST_SIGMA) * TIME_SCALE
