@@ -19,6 +19,7 @@ from hunyuan_av.hunyuan.avatar.velocity import AvatarClip, RingVelocity
 from hunyuan_av.hunyuan.avatar.video_vae_config import SPACE_RATIO
 from hunyuan_av.hunyuan.foley.compiled import compiled_blocks
 from hunyuan_av.hunyuan.foley.config import XL, XXL, FoleyConfig
+from hunyuan_av.hunyuan.foley.graphed import GraphedVelocity
 from hunyuan_av.hunyuan.foley.timing import FoleyTiming
 from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer, run_block
 from hunyuan_av.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
@@ -91,10 +92,13 @@ def foley_config(size: str) -> FoleyConfig:
     return FoleyConfig.from_shapes(open_checkpoint(find_foley(POCKET).transformer).shapes)
 
 
-def foley_steps(setting: Setting, *, plain: bool = False, compiled: bool = False) -> dict[str, Step]:
+def foley_steps(
+    setting: Setting, *, plain: bool = False, compiled: bool = False, graphed: bool = False
+) -> dict[str, Step]:
     """Two passes of the transformer, as guidance needs them, on `batch` samples; ours first.
 
-    plain: also as the published program computes it. compiled: also ours with compiled blocks.
+    plain: also as the published program computes it. compiled: also ours with compiled blocks. graphed: also
+    each of ours from CUDA graphs.
     """
     config, dtype = foley_config(setting.size), setting.placement.dtype
     transformer = setting.random(FoleyTransformer(config, device="meta"))
@@ -112,6 +116,8 @@ def foley_steps(setting: Setting, *, plain: bool = False, compiled: bool = False
         name: GuidedVelocity(transformer, prompt, GuidanceScales.all(GUIDANCE), dtype=dtype, run=run)
         for name, run in runs.items()
     }
+    if graphed:
+        velocities |= {f"graphed {name}": recorded(velocity) for name, velocity in velocities.items()}
     if plain:
         velocities["plain "] = PlainVelocity(
             transformer=transformer,
@@ -120,6 +126,19 @@ def foley_steps(setting: Setting, *, plain: bool = False, compiled: bool = False
             dtype=dtype,
         )
     return {name: lambda velocity=velocity: velocity(latents, 0.5) for name, velocity in velocities.items()}
+
+
+def recorded(velocity: GuidedVelocity) -> Callable[[Tensor, float], Tensor]:
+    """The velocity from CUDA graphs. Raises ValueError where nothing could be recorded: that is not timed."""
+    graphed = GraphedVelocity(velocity)
+
+    def call(latents: Tensor, sigma: float) -> Tensor:
+        answer = graphed(latents, sigma)
+        if not graphed.captured:
+            raise ValueError("No graph could be recorded, for the reason above. Leave out --graphs.")
+        return answer
+
+    return call
 
 
 # --- Avatar -------------------------------------------------------------------------------------------------

@@ -13,18 +13,31 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import bench  # noqa: E402
 import bench_convs  # noqa: E402
+import bench_memory  # noqa: E402
+import bench_steps  # noqa: E402
+from bench_clock import Clock  # noqa: E402
 from bench_count import count  # noqa: E402
+from bench_models import filled, moving_frames, small_networks  # noqa: E402
 from bench_plain import PlainVelocity  # noqa: E402
+from hunyuan_av.cli.foley_memory import MemoryLimit, needs_of  # noqa: E402
+from hunyuan_av.host.standalone.memory import Placement  # noqa: E402
+from hunyuan_av.host.standalone.memory_plan import GB, candidates  # noqa: E402
 from hunyuan_av.hunyuan.avatar.config import PUBLISHED  # noqa: E402
+from hunyuan_av.hunyuan.foley import graphed  # noqa: E402
+from hunyuan_av.hunyuan.foley.compiled import compiled_blocks  # noqa: E402
 from hunyuan_av.hunyuan.foley.config import FoleyConfig  # noqa: E402
 from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer  # noqa: E402
 from hunyuan_av.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity  # noqa: E402
+from hunyuan_av.hunyuan.layers.packed import packed_layers  # noqa: E402
 from hunyuan_av.hunyuan.sampling.guidance import GuidanceScales  # noqa: E402
 
 TINY = FoleyConfig(
     hidden_size=32, num_heads=2, joint_depth=2, audio_depth=2,
     latent_channels=6, text_size=10, visual_size=12, sync_size=14,
 )  # fmt: skip
+
+
+CPU = torch.device("cpu")
 
 
 def random(*shape, seed=0):
@@ -145,6 +158,129 @@ def test_the_command_times_both_programs_and_prints_their_ratio():
     made = figures("step", "--seconds", "1", "--repeats", "1", "--plain", "--device", "cpu")
     assert made["plain / ours, time"] == pytest.approx(made["plain median s"] / made["median s"])
     assert made["plain / ours, launches"] > 1
+
+
+# --- graphs, lengths and profiles ---------------------------------------------------------------------------
+
+
+def recording(compute):
+    """Stands for a CUDA graph, on any device."""
+    answer = compute()
+    return lambda: answer.copy_(compute())
+
+
+SHORT = ("--device", "cpu", "--seconds", "0.5", "--repeats", "1")
+
+
+def test_steps_from_graphs_are_timed_beside_ours_of_plain_and_of_compiled_blocks(monkeypatch, tmp_path):
+    monkeypatch.setattr(graphed, "cuda_capture", lambda device: recording)
+    monkeypatch.setattr(bench_steps, "compiled_blocks", lambda: compiled_blocks("eager"))
+    profile = tmp_path / "profile.txt"
+    made = bench.report(bench.parse(["step", *SHORT, "--graphs", "--compile", "--profile", str(profile)]))
+    for kind in ("graphed ", "compiled ", "graphed compiled "):
+        assert made[f"{kind}/ ours, time"] == pytest.approx(made[f"{kind}median s"] / made["median s"])
+        assert made[f"{kind}warm-up s"] == pytest.approx(
+            max(0.0, made[f"{kind}first s"] - made[f"{kind}median s"])
+        )
+        assert made[f"{kind}share"] == pytest.approx(
+            made["share"] * made["median s"] / made[f"{kind}median s"]
+        )
+        assert made[f"{kind}off by"] < 1e-5
+        assert f"step {kind}\n" in profile.read_text()
+
+
+def test_graphs_that_cannot_be_recorded_are_not_timed(monkeypatch):
+    def refused(_compute):
+        raise RuntimeError("not here")
+
+    monkeypatch.setattr(graphed, "cuda_capture", lambda device: refused)
+    with pytest.raises(SystemExit, match="No graph could be recorded"):
+        bench.main(["step", *SHORT, "--graphs"])
+
+
+def test_without_a_card_graphs_are_refused():
+    with pytest.raises(SystemExit, match="CUDA graphs need a CUDA device"):
+        bench.main(["step", *SHORT, "--graphs"])
+
+
+def test_lengths_and_batches_are_reported_one_after_another(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "report", lambda case: {"clip seconds": case.seconds, "batch": case.batch})
+    assert bench.main(["step", "--lengths", "2", "0.5", "--batches", "1", "3", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["clip seconds"], line["batch"]) for line in lines] == [(2, 1), (2, 3), (0.5, 1), (0.5, 3)]
+
+
+# --- whole generations --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", [(), ("--no-files",)], ids=["mp4 to mp4", "no files"])
+def test_a_clip_is_made_and_its_parts_are_what_it_takes(files):
+    made = bench.report(bench.parse(["clip", *SHORT, "--steps", "2", *files]))
+    parts = made["watching, prompts s"] + made["steps s"] + made["decoding, writing s"]
+    assert parts == pytest.approx(made["median s"], abs=0.05 + 0.2 * made["median s"])
+    assert made["steps"] == 2
+    assert made["files"] == ("none: frames from memory" if files else "mp4 to mp4")
+
+
+def test_a_clip_leaves_standard_output_to_the_figures(capsys):
+    assert bench.main(["clip", *SHORT, "--steps", "1", "--no-files", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["files"] == "none: frames from memory"
+
+
+def test_a_plan_for_little_memory_is_carried_out_with_random_weights():
+    arguments = bench.parse(["memory", *SHORT, "--memory", "1"])
+    setting = bench.setting_of(arguments, Placement.choose("cpu", "float32"))
+    limit = MemoryLimit(gigabytes=1, rows=1, branches=2, seconds=0.5)
+    small = small_networks("pocket", CPU)
+    plans = candidates(bench_memory.forms(setting, limit), needs_of(*small, limit))
+    plan = next(plan for plan in plans if plan.streamed)
+    made = bench_memory.carried_out(plan, small, limit, setting, arguments)
+    assert made["streamed GiB"] == pytest.approx(sum(plan.form.blocks[n] for n in plan.streamed) / GB)
+    assert made["step s"] > 0
+    expected = (made["resident step s"] + made["copies s"] - made["step s"]) / min(
+        made["resident step s"], made["copies s"]
+    )
+    assert made["hidden"] == pytest.approx(expected)
+
+
+def test_random_networks_are_drawn_layer_by_layer_as_they_are_stored():
+    setting = bench.setting_of(bench.parse(["step", *SHORT]), Placement.choose("cpu", "float32"))
+    limit = MemoryLimit(gigabytes=1, rows=1, branches=2, seconds=0.5)
+    full, small = (filled(form.network, CPU) for form in bench_memory.forms(setting, limit))
+    assert not packed_layers(full)
+    layers = packed_layers(small).values()
+    assert {layer.weight.dtype for layer in layers} == {torch.int8}
+    for layer in layers:
+        assert 0.01 < float(layer.unpacked(torch.float32).std()) < 0.04
+
+
+def test_a_clock_notes_the_beginning_and_every_item():
+    clock = Clock()
+    assert list(clock(range(3), 3, "counting")) == [0, 1, 2]
+    assert len(clock.noted["counting"]) == 4
+    assert len(clock.item_seconds("counting")) == 3
+    assert min(clock.item_seconds("counting")) >= 0
+
+
+def test_frames_to_watch_move():
+    (first, picture), (second, moved) = list(moving_frames(0.08, 64, 32))
+    assert (first, second) == (0, 1 / 25)
+    assert picture.shape == (32, 64, 3)
+    assert (picture != moved).any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["decode", "--graphs"], ["step", "--count", "--graphs"], ["step", "--memory", "8"], ["memory"],
+        ["clip", "--plain"], ["clip", "--size", "avatar"],
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_said(wrong, capsys):
+    with pytest.raises(SystemExit):
+        bench.parse(wrong)
+    assert "error: " in capsys.readouterr().err
 
 
 # --- convolutions -------------------------------------------------------------------------------------------
