@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..foley.features import FoleyFeatures
 from ..foley.timing import FoleyTiming
-from ..foley.transformer import FoleyTransformer
+from ..foley.transformer import FoleyTransformer, RunBlock, run_block
 from ..foley.velocity import ALWAYS, FoleyPrompt, GuidedVelocity
 from ..sampling.guidance import GuidanceScales
 from ..sampling.solvers import Velocity
@@ -27,6 +27,7 @@ class GuidedWindows:
     prompts: `lambda window: [(prompt, None)]` for one prompt throughout.
     drop:    modalities that no branch shall see; for sound from text alone, both.
     batch:   takes that are made at once; None is all.
+    run:     calls each of the transformer's blocks, see `FoleyTransformer.forward`.
     """
 
     transformer: FoleyTransformer
@@ -39,6 +40,7 @@ class GuidedWindows:
     batch: int | None = None
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"
+    run: RunBlock = run_block
     states: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # of prompts heard before
 
     def __call__(self, window: PlannedWindow, features: FoleyFeatures | None) -> Velocity:
@@ -69,7 +71,9 @@ class GuidedWindows:
             positive=positive, negative=negative, drop=self.drop,
             visual=features.visual.to(self.device), sync=features.sync.to(self.device),
         )  # fmt: skip
-        return GuidedVelocity(self.transformer, guide, self.scales, interval=self.interval, dtype=self.dtype)
+        return GuidedVelocity(
+            self.transformer, guide, self.scales, interval=self.interval, dtype=self.dtype, run=self.run
+        )
 
 
 def weighted_sum(parts: Sequence[tuple[Velocity, Tensor | None]], latents: Tensor, sigma: float) -> Tensor:

@@ -1,8 +1,9 @@
+import re
 from collections import Counter
 
 import pytest
 import torch
-from pack.hunyuan.foley.compiled import compiled_blocks
+from pack.hunyuan.foley.compiled import CompileError, check_compiling, compiled_blocks
 from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.transformer import FoleyTransformer
 from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
@@ -65,3 +66,45 @@ def test_a_torch_that_shares_no_graphs_is_named(monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.4.1")
     with pytest.raises(RuntimeError, match=r"torch 2\.4\.1 would compile every block by itself"):
         compiled_blocks()
+
+
+def test_each_graph_is_told_of_once(deep, features, latents):
+    torch._dynamo.reset()
+    said = []
+    positive, frames, sync = features(0)
+    prompt = FoleyPrompt(positive=positive, negative=positive, visual=frames, sync=sync)
+    velocity = GuidedVelocity(deep, prompt, SCALES, run=compiled_blocks("eager", said.append))
+    with torch.inference_mode():
+        velocity(latents(), 0.5)
+        first = list(said)
+        velocity(latents(), 0.4)
+    assert said == first
+    told = Counter(re.fullmatch(r"Compiled (joint|audio) blocks in \d+\.\d s", line)[1] for line in said)
+    assert told == {"joint": 2, "audio": 1}  # a joint block has two forms
+
+
+def broken(graph, inputs):
+    raise RuntimeError("No working C++ compiler found in cpp.cxx: (None, 'g++')\nand more")
+
+
+def test_a_machine_that_cannot_compile_is_told_what_is_missing(deep, features, latents):
+    torch._dynamo.reset()
+    check_compiling("cpu", "eager")
+    says = r"does not work here: No working C\+\+ compiler found in cpp.cxx: \(None, 'g\+\+'\)\. It needs"
+    with pytest.raises(CompileError, match=says):
+        check_compiling("cpu", broken)
+    x, conditions = latents(), deep.prepare(*features())
+    with pytest.raises(CompileError, match=says):
+        deep(x, torch.tensor([500.0]), conditions, run=compiled_blocks(broken))
+
+
+def test_full_memory_is_no_matter_of_compiling():
+    def full(graph, inputs):
+        def compute(*_tensors):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return compute
+
+    torch._dynamo.reset()
+    with pytest.raises(torch.OutOfMemoryError):
+        check_compiling("cpu", full)
