@@ -10,6 +10,8 @@ from .sockets import audio, audio_vae
 
 io = host.io
 
+VAE = io.Vae.Input("vae", tooltip="From the Foley VAE Loader; the decoder is enough.")
+
 
 class FoleyVAEDecode(io.ComfyNode):
     """LATENT, VAE -> AUDIO."""
@@ -27,7 +29,7 @@ class FoleyVAEDecode(io.ComfyNode):
                 io.Latent.Input(
                     "latent", tooltip="From the Foley Sampler, or another sampler with the Foley model."
                 ),
-                io.Vae.Input("vae", tooltip="From the Foley VAE Loader; the decoder is enough."),
+                VAE,
             ],
             outputs=[
                 io.Audio.Output(

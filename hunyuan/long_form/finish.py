@@ -4,7 +4,7 @@ Nothing here is a part of the job: each file is written as a whole from the soun
 job that was killed meanwhile writes it again, to the same last bit.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -87,13 +87,8 @@ def at_loudness(job: Job, sound: np.ndarray, settings: Finish, progress: Progres
     def watch(blocks: Iterable[np.ndarray], label: str) -> Iterable[np.ndarray]:
         return progress(blocks, blocks_in(samples), label)
 
-    gain, factor = limited.normalised(settings.loudness, watch)
-
-    def turned_up() -> Iterator[np.ndarray]:
-        for block in limited.turned_up(gain):
-            yield block if factor == 1 else (factor * block).astype(np.float32)
-
-    return write_blocks(job, LOUD, channels, samples, turned_up())
+    levels = limited.normalised(settings.loudness, watch)
+    return write_blocks(job, LOUD, channels, samples, limited.turned_up(*levels))
 
 
 def blocks_in(samples: int) -> int:

@@ -1,7 +1,7 @@
-"""Integrated loudness and its target for sounds that lie in files: pass after pass over their blocks.
+"""Integrated loudness and its target, pass after pass over the blocks of a sound, which may lie in a file.
 
-What `measure.integrated_loudness` and `soundtrack.normalise_loudness` do at once, in memory that grows with
-the sound by 80 bytes a second. Loudness is EBU R 128 (ITU-R BS.1770-4), in LUFS.
+What `measure.integrated_loudness` does at once, in memory that grows with the sound by 80 bytes a second.
+Loudness is EBU R 128 (ITU-R BS.1770-4), in LUFS; true peaks are those of the analogue signal, in dBTP.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .audio import check_waveform
 from .measure import SHORTEST
 from .sound_stream import BLOCK
-from .soundtrack import CLOSE, ROUNDS, limiting_gain, true_peak_blocks
+from .soundtrack import limiting_gain, true_peak_blocks, true_peaks
 
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 1.41, 1.41)  # left, right, centre, and both surrounds
 STEP = 0.1  # seconds from one gating block to the next
@@ -19,6 +20,9 @@ STEPS = 4  # that a gating block lasts
 OFFSET = -0.691  # LU: BS.1770's, so that 997 Hz at full scale is -3.01
 ABSOLUTE_GATE = -70.0  # LUFS
 RELATIVE_GATE = -10.0  # LU below what the absolute gate leaves
+
+ROUNDS = 10  # how often the loudness is corrected
+CLOSE = 0.05  # LU: what nobody hears
 
 Watch = Callable[[Iterable[np.ndarray], str], Iterable[np.ndarray]]  # blocks and what is done with them
 
@@ -98,6 +102,20 @@ def measure_loudness(blocks: Iterable[np.ndarray], channels: int, sample_rate: i
     return meter.integrated()
 
 
+def normalise_loudness(
+    waveform: np.ndarray, target_lufs: float, true_peak_dbtp: float = -1.0, sample_rate: int = 48_000
+) -> np.ndarray:
+    """The sound at an integrated loudness, its true peaks limited.
+
+    What the limiter takes away is made up for as far as a few rounds get: sparse, hard sounds stay softer.
+    Raises: ValueError for no waveform, and for what has no loudness: silence, and less than 0.4 s.
+    """
+    waveform = check_waveform(waveform)
+    peaks, limit = true_peaks(waveform, sample_rate), 10 ** (true_peak_dbtp / 20)
+    limited = LimitedSound(sound=waveform, peaks=peaks, limit=limit, sample_rate=sample_rate)
+    return np.concatenate(list(limited.turned_up(*limited.normalised(target_lufs))), axis=1)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LimitedSound:
     """A sound that is turned up as a whole and down around each of its true peaks above a limit.
@@ -111,13 +129,17 @@ class LimitedSound:
     limit: float
     sample_rate: int = 48_000
 
-    def turned_up(self, gain: float) -> Iterator[np.ndarray]:
-        """Its blocks, limited but for what limiting itself adds to the peaks between samples."""
+    def turned_up(self, gain: float, factor: float = 1.0) -> Iterator[np.ndarray]:
+        """Its blocks, limited but for what limiting itself adds to the peaks between samples.
+
+        factor: what all of it is multiplied by in the end, see `measure`.
+        """
         for first in range(0, self.sound.shape[1], BLOCK):
             block = (gain * np.asarray(self.sound[:, first : first + BLOCK])).astype(np.float32)
             last = first + block.shape[1]
             lower = limiting_gain(self.peaks, gain, self.limit, first, last, self.sample_rate)
-            yield block if lower is None else (lower * block).astype(np.float32)
+            limited = block if lower is None else (lower * block).astype(np.float32)
+            yield limited if factor == 1 else (factor * limited).astype(np.float32)
 
     def measure(self, gain: float, watch: Watch = unwatched) -> tuple[float, float]:
         """Turned up by a gain: its loudness in LUFS, and the factor that brings all peaks below the limit."""

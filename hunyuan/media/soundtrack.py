@@ -1,7 +1,6 @@
-"""A generated sound together with the video's own: levels, ducking, loudness.
+"""A generated sound together with the video's own: levels, ducking, and its true peaks.
 
-Waveforms are (channels, samples) float32, 1 is full scale. Loudness is EBU R 128 (ITU-R BS.1770), in LUFS;
-true peaks are those of the analogue signal, in dBTP.
+Waveforms are (channels, samples) float32, 1 is full scale. True peaks are those of the analogue signal.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,6 @@ from itertools import chain, pairwise
 import numpy as np
 
 from .audio import check_waveform, fit_length
-from .measure import integrated_loudness
 from .sound_stream import Resampler
 
 HOP = 0.01  # seconds: how often the level is looked at
@@ -20,8 +18,6 @@ QUIET, LOUD = -50.0, -30.0  # dBFS of the original: below the one nothing is duc
 
 OVERSAMPLING = 4  # as BS.1770 asks for at 48 kHz
 LOOKAHEAD = 0.005  # seconds by which the limiter turns down before a peak, and up after it
-ROUNDS = 10  # how often the loudness is corrected
-CLOSE = 0.05  # LU: what nobody hears
 
 
 def mix_tracks(
@@ -107,47 +103,6 @@ def between(
     points = np.concatenate([first, levels, [] if after is None else [after]])
     middles = (np.arange(len(points)) + 0.5 - len(first)) * hop
     return np.interp(np.arange(samples), middles, points)
-
-
-def normalise_loudness(
-    waveform: np.ndarray, target_lufs: float, true_peak_dbtp: float = -1.0, sample_rate: int = 48_000
-) -> np.ndarray:
-    """The sound at an integrated loudness, its true peaks limited.
-
-    What the limiter takes away is made up for as far as a few rounds get: sparse, hard sounds stay softer.
-    Raises: ValueError for no waveform, and for what has no loudness: silence, and less than 0.4 s.
-    """
-    waveform = limited = check_waveform(waveform)
-    gain_db = 0.0
-    for _ in range(ROUNDS):
-        missing = target_lufs - loudness(limited, sample_rate)
-        if abs(missing) < CLOSE:
-            break
-        gain_db += missing
-        limited = limit_peaks(
-            (10 ** (gain_db / 20) * waveform).astype(np.float32), true_peak_dbtp, sample_rate
-        )
-    return limit_peaks(limited, true_peak_dbtp, sample_rate)
-
-
-def loudness(waveform: np.ndarray, sample_rate: int = 48_000) -> float:
-    """Integrated loudness in LUFS. Raises ValueError for silence and for less than 0.4 s."""
-    measured = integrated_loudness(waveform, sample_rate)
-    if not np.isfinite(measured):
-        raise ValueError("The sound is silent (below -70 LUFS), so there is no loudness to change.")
-    return measured
-
-
-def limit_peaks(waveform: np.ndarray, true_peak_dbtp: float, sample_rate: int = 48_000) -> np.ndarray:
-    """The sound turned down around each true peak above the limit, and nowhere else."""
-    limit = 10 ** (true_peak_dbtp / 20)
-    peaks = true_peaks(waveform, sample_rate)
-    gain = limiting_gain(peaks, 1.0, limit, 0, len(peaks), sample_rate)
-    if gain is None:
-        return waveform
-    limited = gain * waveform
-    excess = true_peaks(limited, sample_rate).max() / limit
-    return (limited / max(1.0, excess)).astype(np.float32)
 
 
 def limiting_gain(

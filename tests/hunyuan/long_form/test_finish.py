@@ -11,7 +11,9 @@ from media_clips import write_clip
 from pack.hunyuan.long_form.finish import Finish, finished
 from pack.hunyuan.long_form.job import Job
 from pack.hunyuan.long_form.plan import FilmPlan, exact
-from pack.hunyuan.media.soundtrack import loudness, mix_tracks, normalise_loudness
+from pack.hunyuan.media.loudness import normalise_loudness
+from pack.hunyuan.media.measure import integrated_loudness
+from pack.hunyuan.media.soundtrack import mix_tracks
 
 RATE, SECONDS = 48_000, 33
 PLAN = FilmPlan.of_clip(exact(0), exact(SECONDS))
@@ -51,7 +53,7 @@ def test_a_mix_and_its_loudness_are_those_of_a_clip(job, take, original, loud):
     expected = mix_tracks(take[None], noise(2, 30, 1), gain_db=-2, duck_db=9)
     if loud is not None:
         expected = normalise_loudness(expected, loud, -2.0)
-        assert loudness(np.array(made)) == pytest.approx(loud, abs=0.5)
+        assert integrated_loudness(np.array(made)) == pytest.approx(loud, abs=0.5)
     assert made.shape == (2, SECONDS * RATE)
     np.testing.assert_allclose(made, expected, atol=2e-4)
 
