@@ -5,7 +5,6 @@ import dataclasses
 import time
 from pathlib import Path
 
-from ..host.standalone.memory import DTYPES
 from ..host.standalone.progress import progress
 from ..hunyuan.avatar.conditions import EXPRESSION_MOTION, POSE_MOTION
 from ..hunyuan.avatar.face_mask import ENLARGE
@@ -20,8 +19,7 @@ from ..model_loaders.avatar_folder import FORMS
 from . import avatar
 from .avatar_job import AvatarJob, SpokenBy
 from .avatar_models import AvatarModels
-
-DEFAULT = "(default: %(default)s)"
+from .shared_options import DEFAULT, add_job_folder, add_placement
 
 
 def add_parser(commands) -> None:
@@ -107,13 +105,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("speech longer than one window (5.3 s)")
-    group.add_argument(
-        "--job", type=Path, metavar="FOLDER",
-        help="where the video is kept between steps until it is done: the same command goes on from there"
-        " (default: beside the output). Named, it is used for short speech too",
-    )  # fmt: skip
-    group.add_argument("--keep-job", action="store_true", help="do not delete that folder in the end")
-    group.add_argument("--restart", action="store_true", help="throw away what another job left there")
+    add_job_folder(
+        group, "the video is kept between steps until it is done", ". Named, it is used for short speech too"
+    )
 
 
 def add_weights_options(parser: argparse.ArgumentParser) -> None:
@@ -123,11 +117,7 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
         "--form", choices=FORMS,
         help="which transformer, if the folder holds both; fp8 also keeps, or makes, its layers 8 bits wide",
     )  # fmt: skip
-    group.add_argument(
-        "--dtype", choices=tuple(DTYPES), help="of the transformer (default: bfloat16 on a GPU)"
-    )
-    group.add_argument("--vae-dtype", choices=tuple(DTYPES), default="float32", help=f"of the VAE {DEFAULT}")
-    group.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    add_placement(group, "VAE")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,8 +1,7 @@
 """What `hunyuan_av avatar` may be asked for, checked before anything is loaded."""
 
-import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..host.standalone.memory import Placement
@@ -15,11 +14,11 @@ from ..hunyuan.avatar.step_cache import TOLERANCE
 from ..hunyuan.avatar.timing import FPS
 from ..hunyuan.media.encode import check_encodable
 from ..hunyuan.media.source import check_readable
+from .shared_options import check_numbers, option
 
 POINT = re.compile(r"@(\d+(?:\.\d+)?|\.\d+),(\d+(?:\.\d+)?|\.\d+)$")  # at the end of a voice
-SEEDS = 1 << 64  # how many there are
 FRAME_RATES = (5.0, 60.0)  # frames per second
-LEAST = {"steps": 1, "seed": 0, "face": 0, "strength": 0, "cache_tolerance": 0, "size": MULTIPLE}
+LEAST = {"steps": 1, "face": 0, "strength": 0, "cache_tolerance": 0, "size": MULTIPLE}
 ABOVE_ZERO = ("enlarge", "flow_shift", "cfg")
 
 
@@ -101,19 +100,10 @@ class AvatarJob:
         check_encodable(self.out)
 
     def _check_numbers(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{option(entry.name)} {value} is no number.")
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{option(name)} {value:g} is too small: it must be at least {least}.")
+        check_numbers(self, LEAST)
         for name in ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{option(name)} {getattr(self, name):g} is too small: it must be above 0.")
-        if self.seed >= SEEDS:
-            raise ValueError(f"--seed {self.seed} is too large: it must be below {SEEDS}.")
         slowest, fastest = FRAME_RATES
         if not slowest <= self.fps <= fastest:
             raise ValueError(
@@ -142,7 +132,3 @@ class AvatarJob:
     @property
     def placement(self) -> Placement:
         return Placement.choose(self.device, self.dtype)
-
-
-def option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

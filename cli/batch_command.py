@@ -8,6 +8,7 @@ from typing import Any
 from ..host.standalone.progress import progress
 from . import batch, foley
 from .foley_command import add_weights_options
+from .foley_graphs import check_graphs
 from .foley_models import FoleyModels, Placement
 from .mistakes import MISTAKES, sentence
 
@@ -27,9 +28,11 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> None:
     rows = batch.read_rows(options.table)
     placement = Placement.choose(options.device, options.dtype)
+    check_graphs(options.graphs, placement.device)
     models = FoleyModels.load(
         options.weights, options.size, placement,
         vae_part="both", vae_dtype=options.vae_dtype, loras=options.lora,
+        compiled=options.compile, graphs=options.graphs,
     )  # fmt: skip
     print(f"Weights: {models.origin}")
 

@@ -15,6 +15,7 @@ from ..hunyuan.media.container import probe, read_frames
 from ..hunyuan.media.files import read_audio
 from ..model_loaders.foley import load_synchformer
 from ..model_loaders.foley_folder import POCKET, find_synchformer
+from .shared_options import add_device
 
 
 def add_parser(commands) -> None:
@@ -25,7 +26,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("video", type=Path)
     parser.add_argument("--weights", type=Path, help="folder with Synchformer (default: the pocket one)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     score, start, end = desync_of(options.video, options.weights, options.device)
     print(f"{options.video}: DeSync {score:.2f} s (start {start:+.1f} s, end {end:+.1f} s)")
     if options.weights is None:
-        print("Measured with the pocket weights, whose offset head is hardly trained: it means little.")
+        print("Measured with the pocket weights, which know rendered scenes alone: else it means little.")
 
 
 def desync_of(

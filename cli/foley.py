@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..host.foley_conditioning import NOTHING_SEEN
 from ..hunyuan.foley.features import FoleyFeatures, encode_video
+from ..hunyuan.foley.graphed import paced
 from ..hunyuan.foley.text_encoder import high_quality
 from ..hunyuan.foley.time_mask import time_mask
 from ..hunyuan.foley.timing import SAMPLE_RATE, FoleyTiming
@@ -15,12 +16,14 @@ from ..hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from ..hunyuan.media.audio import fit_length, resample, to_mono
 from ..hunyuan.media.container import VideoInfo, probe, read_frames
 from ..hunyuan.media.files import read_audio, write_audio
+from ..hunyuan.media.loudness import normalise_loudness
 from ..hunyuan.media.mux import check_mux, mux
-from ..hunyuan.media.soundtrack import mix_tracks, normalise_loudness
+from ..hunyuan.media.soundtrack import mix_tracks
 from ..hunyuan.sampling.denoise import denoise_from, draw_noise
 from ..hunyuan.sampling.schedule import flow_sigmas
 from ..hunyuan.sampling.solvers import SOLVERS
 from .foley_film import Progress, check_film, is_film, make_film, plan_of, scales_of
+from .foley_graphs import check_graphs, tell_graphs, with_graphs
 from .foley_job import FoleyJob
 from .foley_models import FoleyModels
 
@@ -29,6 +32,7 @@ def make(job: FoleyJob, models: FoleyModels, progress: Progress) -> Iterator[str
     """Run the job; yields the path of each finished file. Nothing unfinished stands under a final name."""
     info = look(job)
     if is_film(job, length(job, info)):
+        check_graphs(models.graphs, models.placement.device, film=True)
         yield from make_film(job, plan_of(job, length(job, info), progress), models, progress)
         return
     features = watch(job, info, models, progress) if info else None
@@ -91,6 +95,7 @@ def sounds(
         scales_of(job),
         interval=job.guidance_interval,
         dtype=models.placement.dtype,
+        run=models.run,
     )
     kept = starting_latents(job, models, timing)
     mask = None
@@ -98,11 +103,18 @@ def sounds(
         mask = time_mask(timing.latent_frames, *job.regenerate, job.fade).to(device)
     sigmas = flow_sigmas(job.steps, shift=job.shift, denoise=1.0 if job.denoise is None else job.denoise)
 
-    for noise in draw_noise((job.takes, *kept.shape[1:]), job.seed).to(device).split(job.batch or job.takes):
+    def denoised(noise: Tensor) -> Tensor:
+        """Graphs are recorded for these takes alone: decoding shall have their memory."""
+        recorded = with_graphs(velocity, job, models)
         latents = kept.expand_as(noise)
-        steps = denoise_from(velocity, latents, noise, sigmas, SOLVERS[job.solver], mask)
-        for latents in progress(steps, len(sigmas) - 1, "Making the sound"):  # noqa: B007 - the last is used
+        steps = denoise_from(recorded, latents, noise, sigmas, SOLVERS[job.solver], mask)
+        for latents in progress(paced(steps), len(sigmas) - 1, "Making the sound"):  # noqa: B007 - the last is used
             pass
+        tell_graphs(recorded)
+        return latents
+
+    for noise in draw_noise((job.takes, *kept.shape[1:]), job.seed).to(device).split(job.batch or job.takes):
+        latents = denoised(noise)
         yield from torch.cat(list(models.audio_vae.decode_tiles(latents)), dim=-1).float().cpu()
 
 

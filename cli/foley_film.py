@@ -30,7 +30,7 @@ from ..hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact, samp
 from ..hunyuan.long_form.prompts import WindowPrompts
 from ..hunyuan.long_form.shot_list import shots_of_film
 from ..hunyuan.media.container import probe, read_clock
-from ..hunyuan.media.files import digest
+from ..hunyuan.media.files import SOUND_FORMATS, digest
 from ..hunyuan.media.sound_stream import check_sound
 from ..hunyuan.sampling.guidance import GuidanceScales
 from ..hunyuan.sampling.schedule import flow_sigmas
@@ -136,7 +136,7 @@ def parts_of(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> LongFilmPart
         transformer=models.transformer, encode_text=models.text_encoder.encode, prompts=prompts,
         negative_prompt=job.negative_prompt, scales=scales_of(job), interval=job.guidance_interval,
         drop=frozenset() if job.video else NOTHING_SEEN, batch=job.batch,
-        dtype=models.placement.dtype, device=models.placement.device,
+        dtype=models.placement.dtype, device=models.placement.device, run=models.run,
     )  # fmt: skip
     return LongFilmParts(
         new_stream=lambda: FeatureStream(models.visual_encoder, models.sync_encoder),
@@ -183,6 +183,8 @@ def identity(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> dict[str, di
         if field.name not in NOT_SETTINGS
     }
     placement = {"device": models.placement.device, "dtype": models.placement.dtype}
+    if models.is_compiled:  # which shows in the last digits; not said otherwise, as jobs were begun before
+        placement["compiled"] = True
     shots = [[shot.start, shot.end, shot.prompt] for shot in plan.shots]
     return {
         "inputs": {
@@ -201,4 +203,5 @@ def disk_needed(job: FoleyJob, plan: FilmPlan, config: FoleyConfig) -> int:
         plan, steps=job.steps, takes=job.takes, channels=config.latent_channels,
         visual_size=config.visual_size, sync_size=config.sync_size,
         rows_after=finish_of(job).rows, given=job.sound is not None,
+        video=None if job.out.suffix.lower() in SOUND_FORMATS else job.video,
     )  # fmt: skip

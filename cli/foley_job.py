@@ -1,7 +1,6 @@
 """What `hunyuan_av foley` may be asked for, checked before anything is loaded."""
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..host.standalone.memory import Placement
@@ -14,12 +13,12 @@ from ..hunyuan.media.source import check_readable
 from ..hunyuan.sampling.guidance import guidance_interval
 from ..hunyuan.sampling.schedule import shifted
 from ..hunyuan.sampling.solvers import SOLVERS
+from .shared_options import check_numbers
 
 AUTO = "auto"  # shots that are found, not written
 TRACKS = ("replace", "keep", "mix")
 SHORTEST = 0.1  # seconds
-SEEDS = 1 << 64  # how many there are
-LEAST = {"steps": 1, "takes": 1, "batch": 1, "seed": 0, "start": 0, "duck": 0, "denoise": 0, "fade": 0}
+LEAST = {"steps": 1, "takes": 1, "batch": 1, "start": 0, "duck": 0, "denoise": 0, "fade": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +78,9 @@ class FoleyJob:
         check_place(self.job_folder)
 
     def _check_numbers(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"--{field.name.replace('_', '-')} {value} is no number.")
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name} {value:g} is too small: it must be at least {least}.")
+        check_numbers(self, LEAST)
         if self.seconds is not None and self.seconds < SHORTEST:
             raise ValueError(f"--seconds {self.seconds:g} is too short: it must be at least {SHORTEST:g}.")
-        if self.seed >= SEEDS:
-            raise ValueError(f"--seed {self.seed} is too large: it must be below {SEEDS}.")
         if not 0 <= self.guide_from <= self.guide_to <= 1:
             raise ValueError(
                 f"--guide-from {self.guide_from:g} --guide-to {self.guide_to:g}: give two shares of the"

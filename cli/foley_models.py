@@ -8,10 +8,12 @@ from typing import Literal
 
 from ..host.standalone.memory import DTYPES, Placement
 from ..host.standalone.memory_plan import carry_out, limit_cuda
+from ..host.standalone.progress import say
 from ..hunyuan.foley.audio_vae import AudioVAE
+from ..hunyuan.foley.compiled import check_compiling, compiled_blocks
 from ..hunyuan.foley.sync_encoder import SyncEncoder
 from ..hunyuan.foley.text_encoder import TextEncoder
-from ..hunyuan.foley.transformer import FoleyTransformer
+from ..hunyuan.foley.transformer import FoleyTransformer, RunBlock, run_block
 from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.files import digest
 from ..hunyuan.media.source import check_readable
@@ -62,6 +64,12 @@ class FoleyModels:
     origin: str  # for people
     fingerprint: str  # for machines: changes when the files do
     placement: Placement
+    run: RunBlock = run_block  # calls each of the transformer's blocks
+    graphs: bool | None = False  # whether a clip's steps are recorded as CUDA graphs; None is where that pays
+
+    @property
+    def is_compiled(self) -> bool:
+        return self.run is not run_block
 
     @classmethod
     def load(
@@ -75,14 +83,20 @@ class FoleyModels:
         loras: Iterable[str] = (),
         weight_dtype: str | None = None,
         memory: MemoryLimit | None = None,
+        compiled: bool = False,
+        graphs: bool | None = None,
     ) -> "FoleyModels":
         """The weights in `folder`, or the pocket weights.
 
         vae_part: "both" to start from a given sound. loras: added to the transformer, FILE or FILE:STRENGTH.
         weight_dtype: how the transformer's layers are stored, None being as they compute, or packed as in
             their file. memory: what all has to fit into; then it is said how it does.
-        Raises: ValueError if it does not fit, besides what the loaders raise.
+        compiled: call the transformer's blocks through `torch.compile`; it is said when that happens.
+        graphs: record a clip's steps as CUDA graphs; None is where that pays.
+        Raises: ValueError if it does not fit, CompileError, and what the loaders raise.
         """
+        if compiled:
+            check_compiling(placement.device)
         chosen = [Lora.parse(text) for text in loras]  # before gigabytes are read
         files = find_foley(folder or POCKET, size)
         vae = load_audio_vae(files.audio_vae, vae_part, DTYPES[vae_dtype])
@@ -96,6 +110,12 @@ class FoleyModels:
             plan = make_plan(files.transformer, weight_dtype, placement.dtype, memory, others, beside)
             weight_dtype = plan.form.packing
             print(f"Memory: {plan}")
+            for option, is_asked in (("--compile", compiled), ("--graphs", graphs)):
+                if is_asked and not plan.together:
+                    raise ValueError(
+                        f"{option} needs all networks to stay on the device, and with {memory.gigabytes:g} GB"
+                        f" they do not: {plan.how}. Give more --memory, or leave out {option}."
+                    )
             limit_cuda(memory.bytes, placement.device)
         transformer = transformer_of(files.transformer, weight_dtype, placement.dtype)
         for lora in chosen:
@@ -118,4 +138,6 @@ class FoleyModels:
             origin=", with ".join([origin, *map(str, chosen)]),
             fingerprint="; ".join([files.fingerprint, *(lora.fingerprint for lora in chosen), *stored]),
             placement=placement,
+            run=compiled_blocks(told=say) if compiled else run_block,
+            graphs=graphs,
         )

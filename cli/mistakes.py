@@ -4,11 +4,15 @@ import csv
 
 import torch
 
-MISTAKES = (ValueError, OSError, csv.Error, torch.OutOfMemoryError)
+from ..hunyuan.foley.compiled import CompileError
+
+MISTAKES = (ValueError, OSError, csv.Error, torch.OutOfMemoryError, CompileError)
 
 
 def sentence(error: BaseException) -> str:
     """What happened and what to do, for one of `MISTAKES`."""
     if isinstance(error, torch.OutOfMemoryError):
         return "The GPU's memory is full. Lower --batch, --seconds or --size, or use --device cpu."
+    if isinstance(error, CompileError):
+        return f"--compile: {error}"
     return str(error)

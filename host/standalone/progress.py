@@ -14,3 +14,10 @@ def progress(items: Iterable[Item], total: int | None = None, label: str = "") -
     from tqdm import tqdm
 
     return tqdm(items, desc=label or None, total=total, disable=None, dynamic_ncols=True)
+
+
+def say(sentence: str) -> None:
+    """A line on standard output, above the bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(sentence)
