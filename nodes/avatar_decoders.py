@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from .. import host
-from ..hunyuan.media.audio import check_waveform, resample, to_mono
 from ..hunyuan.media.encode import write_video
 from ..hunyuan.media.mux import SAMPLE_RATE
 from .avatar_sockets import AVATAR_CATEGORY, pixels_of, video_latents
+from .sockets import takes
 
 io = host.io
 
@@ -110,9 +110,7 @@ def waveform_of(sound: Any | None) -> np.ndarray:
     """
     if sound is None:
         return np.zeros((1, 1), np.float32)
-    takes = sound["waveform"]
-    if len(takes) != 1:
-        raise ValueError(f"A video has the sound of one take, this one has {len(takes)}. Take one of them.")
-    waveform = check_waveform(takes[0].float().cpu().numpy())
-    waveform = waveform if len(waveform) <= 2 else to_mono(waveform)
-    return resample(waveform, sound["sample_rate"], SAMPLE_RATE)
+    count = len(sound["waveform"])
+    if count != 1:
+        raise ValueError(f"A video has the sound of one take, this one has {count}. Take one of them.")
+    return takes(sound, 2, SAMPLE_RATE)[0]

@@ -9,6 +9,7 @@ from ..hunyuan.avatar.settings import CFG, STEPS, AvatarSettings
 from ..hunyuan.avatar.step_cache import TOLERANCE
 from ..hunyuan.avatar.timing import WINDOW_LATENTS
 from .avatar_sockets import AVATAR_CATEGORY
+from .samplers import seed_input
 
 io = host.io
 
@@ -133,14 +134,7 @@ class AvatarSampler(io.ComfyNode):
                 POSITIVE,
                 NEGATIVE,
                 io.Latent.Input("latent", tooltip="From Avatar Conditioning."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFF_FFFF_FFFF_FFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed is another take; the same one gives the same on every device.",
-                ),
+                seed_input("gives the same"),
                 io.Int.Input(
                     "steps",
                     default=STEPS,

@@ -14,7 +14,7 @@ from ..hunyuan.avatar.conditions import Character
 from ..hunyuan.avatar.face_mask import fit_mask
 from ..hunyuan.avatar.face_pick import FaceBox
 from ..hunyuan.avatar.timing import FPS, FRAMES_PER_LATENT, SAMPLE_RATE, AvatarTiming
-from ..hunyuan.media.audio import check_waveform, resample, to_mono
+from .sockets import takes
 
 if TYPE_CHECKING:  # importing the pack stays quick
     from ..hunyuan.avatar.face_detector import Faces
@@ -129,11 +129,10 @@ def speech_waveform(sound: Mapping[str, Any] | None) -> Tensor:
     """
     if sound is None or sound["waveform"].numel() == 0:
         raise ValueError("There is no speech: the sound is empty. Connect an AUDIO with somebody speaking.")
-    takes = sound["waveform"]
-    if len(takes) > 1:
-        raise ValueError(f"The sound has {len(takes)} takes, and a character speaks one. Take it by itself.")
-    waveform = to_mono(check_waveform(takes[0].float().cpu().numpy()))
-    return torch.from_numpy(resample(waveform, sound["sample_rate"], SAMPLE_RATE)[0])
+    count = len(sound["waveform"])
+    if count > 1:
+        raise ValueError(f"The sound has {count} takes, and a character speaks one. Take it by itself.")
+    return torch.from_numpy(takes(sound, 1, SAMPLE_RATE)[0][0])
 
 
 def video_latents(latent: Mapping[str, Any]) -> tuple[Tensor, int, float]:

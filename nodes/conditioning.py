@@ -10,10 +10,20 @@ from ..hunyuan.foley.config import XL
 from ..hunyuan.foley.features import FoleyFeatures
 from ..hunyuan.foley.text_encoder import HIGH_QUALITY_TAG, NEGATIVE_PROMPT
 from ..hunyuan.foley.text_encoder import high_quality as with_high_quality
+from .latents import BATCH_SIZE
 from .loaders import CATEGORY
 from .sockets import VideoFeaturesSocket, empty_latent, text_encoder
 
 io = host.io
+
+CLIP = io.Clip.Input("clip", tooltip="From the Foley Text Encoder Loader.")
+NEGATIVE_TEXT = io.String.Input(
+    "negative",
+    default=NEGATIVE_PROMPT,
+    multiline=True,
+    dynamic_prompts=True,
+    tooltip="What is not to be heard, such as music or voices.",
+)
 
 
 class FoleyPrompt(io.ComfyNode):
@@ -29,7 +39,7 @@ class FoleyPrompt(io.ComfyNode):
             "trained; two separate text encode nodes give other results.",
             search_aliases=["clap text encode", "foley text encode", "sound prompt"],
             inputs=[
-                io.Clip.Input("clip", tooltip="From the Foley Text Encoder Loader."),
+                CLIP,
                 io.String.Input(
                     "positive",
                     default="",
@@ -38,13 +48,7 @@ class FoleyPrompt(io.ComfyNode):
                     tooltip="What is to be heard, in plain words: heavy footsteps on gravel, distant "
                     "thunder. 77 tokens at most; empty leaves it to the picture.",
                 ),
-                io.String.Input(
-                    "negative",
-                    default=NEGATIVE_PROMPT,
-                    multiline=True,
-                    dynamic_prompts=True,
-                    tooltip="What is not to be heard, such as music or voices.",
-                ),
+                NEGATIVE_TEXT,
                 io.Boolean.Input(
                     "high_quality",
                     default=False,
@@ -84,13 +88,7 @@ class FoleyConditioning(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="From Foley Prompt."),
                 io.Conditioning.Input("negative", tooltip="From the same Foley Prompt."),
                 VideoFeaturesSocket.Input("features", tooltip="From Foley Video Encode."),
-                io.Int.Input(
-                    "batch_size",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip="How many takes to make at once. Take 1 sounds the same however many follow.",
-                ),
+                BATCH_SIZE,
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the video."),

@@ -25,6 +25,8 @@ from .sockets import (
 
 io = host.io
 
+VIDEO_ENCODER = VideoEncoderSocket.Input("video_encoder", tooltip="From the Foley Video Encoder Loader.")
+
 
 class FoleyVideoEncode(io.ComfyNode):
     """encoder, VIDEO or IMAGE + fps, optional MASK, start, length -> HYAV_VIDEO_FEATURES."""
@@ -39,7 +41,7 @@ class FoleyVideoEncode(io.ComfyNode):
             "frame by frame, so its size does not matter.",
             search_aliases=["video features", "video to audio", "synchformer", "siglip"],
             inputs=[
-                VideoEncoderSocket.Input("video_encoder", tooltip="From the Foley Video Encoder Loader."),
+                VIDEO_ENCODER,
                 io.Video.Input(
                     "video", optional=True, tooltip="What to watch. Connect either this or images."
                 ),

@@ -14,6 +14,14 @@ from .sockets import empty_latent
 
 io = host.io
 
+BATCH_SIZE = io.Int.Input(
+    "batch_size",
+    default=1,
+    min=1,
+    max=64,
+    tooltip="How many takes to make at once. Take 1 sounds the same however many follow.",
+)
+
 
 class FoleyEmptyLatent(io.ComfyNode):
     """seconds, batch -> LATENT."""
@@ -37,13 +45,7 @@ class FoleyEmptyLatent(io.ComfyNode):
                     tooltip="How long the sound is, in seconds. The model was trained on 8; for more than "
                     f"{MAX_SECONDS:g} give it Sliding Windows.",
                 ),
-                io.Int.Input(
-                    "batch_size",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip="How many takes to make at once. Take 1 sounds the same however many follow.",
-                ),
+                BATCH_SIZE,
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="50 latent frames for each second.")],
         )

@@ -49,8 +49,8 @@ class FoleyModelLoader(io.ComfyNode):
                     options=list(WEIGHT_DTYPES),
                     default="default",
                     tooltip="The number format of the weights. default suits your device: bf16 on a GPU as "
-                    "published. fp32 takes twice the memory for hardly audible differences; fp8 takes half "
-                    "and roughens the sound a little.",
+                    "published. fp32 takes twice the memory for hardly audible differences; fp8 takes "
+                    "two thirds and roughens the sound a little.",
                 ),
             ],
             outputs=[

@@ -3,18 +3,17 @@
 from typing import Any
 
 from .. import host
-from ..hunyuan.foley.text_encoder import NEGATIVE_PROMPT
 from ..hunyuan.long_form.plan import JOINS as FILM_JOINS
 from ..hunyuan.long_form.plan import OVERLAP, TAIL, FilmPlan, Shot, WindowSettings, exact
 from ..hunyuan.long_form.shot_list import list_shots
 from ..hunyuan.long_form.sliding import JOINS, LENGTH, LONGEST_WINDOW, SHORTEST_WINDOW
 from ..hunyuan.long_form.sliding import SlidingWindows as Settings
 from ..hunyuan.media.shots import CHANGE
-from ..hunyuan.sampling.guidance import GuidanceScales
-from ..hunyuan.sampling.solvers import SOLVERS
+from .conditioning import CLIP, NEGATIVE_TEXT
+from .decoders import VAE
+from .encoders import VIDEO_ENCODER
 from .loaders import CATEGORY
-from .samplers import CFG, RELATIVE_SCALES, SEED, STEPS
-from .sockets import VideoEncoderSocket
+from .samplers import CFG, MODEL, RELATIVE_SCALES, SEED, SOLVER, STEPS, relative_scales
 
 io = host.io
 
@@ -35,7 +34,7 @@ class SlidingWindows(io.ComfyNode):
             "every sampler. For films of many minutes, use Foley Long Video.",
             search_aliases=["context windows", "long audio", "multidiffusion"],
             inputs=[
-                io.Model.Input("model", tooltip="From the Foley Model Loader."),
+                MODEL,
                 io.Float.Input(
                     "window",
                     default=float(LENGTH),
@@ -140,10 +139,10 @@ class FoleyLongVideo(io.ComfyNode):
                 io.Video.Input(
                     "video", tooltip="A film of any length. Its picture is copied, not encoded anew."
                 ),
-                io.Model.Input("model", tooltip="From the Foley Model Loader."),
-                io.Vae.Input("vae", tooltip="From the Foley VAE Loader; the decoder is enough."),
-                io.Clip.Input("clip", tooltip="From the Foley Text Encoder Loader."),
-                VideoEncoderSocket.Input("video_encoder", tooltip="From the Foley Video Encoder Loader."),
+                MODEL,
+                VAE,
+                CLIP,
+                VIDEO_ENCODER,
                 ShotsSocket.Input(
                     "shots",
                     optional=True,
@@ -157,22 +156,11 @@ class FoleyLongVideo(io.ComfyNode):
                     tooltip="What is to be heard; it may change over time: 0:00 rain | 0:12 rain, thunder. "
                     "Shots with prompts of their own follow those.",
                 ),
-                io.String.Input(
-                    "negative",
-                    default=NEGATIVE_PROMPT,
-                    multiline=True,
-                    dynamic_prompts=True,
-                    tooltip="What is not to be heard, such as music or voices.",
-                ),
+                NEGATIVE_TEXT,
                 SEED,
                 STEPS,
                 CFG,
-                io.Combo.Input(
-                    "solver",
-                    options=list(SOLVERS),
-                    default="euler",
-                    tooltip="How a step is made; euler is the published one.",
-                ),
+                SOLVER,
                 io.Float.Input(
                     "overlap",
                     default=float(OVERLAP),
@@ -216,8 +204,7 @@ class FoleyLongVideo(io.ComfyNode):
 
         settings = FilmSettings(
             prompt=prompt, negative=negative, high_quality=high_quality, seed=seed, steps=steps,
-            scales=GuidanceScales(text=cfg * text_scale, video=cfg * video_scale, sync=cfg * sync_scale),
-            solver=solver,
+            scales=relative_scales(cfg, text_scale, video_scale, sync_scale), solver=solver,
         )  # fmt: skip
         models = {"model": model, "vae": vae, "clip": clip, "video_encoder": video_encoder}
         windows = WindowSettings(overlap=exact(overlap), join=join)

@@ -17,13 +17,12 @@ STEPS = io.Int.Input(
     max=1000,
     tooltip="Steps from noise to sound. Fewer are faster and rougher; above 50 little changes.",
 )
-SEED = io.Int.Input(
-    "seed",
-    default=0,
-    min=0,
-    max=0xFFFF_FFFF_FFFF_FFFF,
-    control_after_generate=True,
-    tooltip="Another seed is another take; the same one sounds the same on every device.",
+SOLVER = io.Combo.Input(
+    "solver",
+    options=list(SOLVERS),
+    default="euler",
+    tooltip="How a step is made. euler is the published one; heun and midpoint take twice, rk4 four times as "
+    "long for each step and need fewer steps.",
 )
 CFG = io.Float.Input(
     "cfg",
@@ -50,6 +49,21 @@ POSITIVE = io.Conditioning.Input(
 NEGATIVE = io.Conditioning.Input("negative", tooltip="From the same node as positive.")
 
 
+def seed_input(same: str):
+    """What the noise is drawn from. same: what the same seed does."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFF_FFFF_FFFF_FFFF,
+        control_after_generate=True,
+        tooltip=f"Another seed is another take; the same one {same} on every device.",
+    )
+
+
+SEED = seed_input("sounds the same")
+
+
 def scale_input(input_id: str, what: str, **options: Any):
     """How strongly one modality guides the sound."""
     return io.Float.Input(input_id, min=0.0, max=20.0, step=0.1, tooltip=what, **options)
@@ -70,6 +84,11 @@ RELATIVE_SCALES = [  # of what leads the sound, beside cfg
         advanced=True,
     ),
 ]
+
+
+def relative_scales(cfg: float, text_scale: float, video_scale: float, sync_scale: float) -> GuidanceScales:
+    """The widgets of cfg and RELATIVE_SCALES as scales."""
+    return GuidanceScales(text=cfg * text_scale, video=cfg * video_scale, sync=cfg * sync_scale)
 
 
 def share_input(input_id: str, what: str, default: float):
@@ -196,13 +215,7 @@ class FoleySampler(io.ComfyNode):
                 SEED,
                 STEPS,
                 CFG,
-                io.Combo.Input(
-                    "solver",
-                    options=list(SOLVERS),
-                    default="euler",
-                    tooltip="How a step is made. euler is the published one; heun and midpoint take twice, "
-                    "rk4 four times as long for each step and need fewer steps.",
-                ),
+                SOLVER,
                 DENOISE,
                 *RELATIVE_SCALES,
             ],
@@ -214,7 +227,7 @@ class FoleySampler(io.ComfyNode):
         cls, model: Any, positive: Any, negative: Any, latent: dict[str, Any], seed: int, steps: int,
         cfg: float, solver: str, denoise: float, text_scale: float, video_scale: float, sync_scale: float,
     ) -> io.NodeOutput:  # fmt: skip
-        scales = GuidanceScales(text=cfg * text_scale, video=cfg * video_scale, sync=cfg * sync_scale)
+        scales = relative_scales(cfg, text_scale, video_scale, sync_scale)
         guider = host.foley_guider(model, positive, negative, scales)
         samples = host.sample(guider, latent, flow_sigmas(steps, denoise=denoise), solver, seed)
         return io.NodeOutput({**latent, "samples": samples})

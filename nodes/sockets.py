@@ -178,8 +178,10 @@ def mono(sound: Mapping[str, Any] | None) -> Tensor:
     return torch.from_numpy(np.stack(takes(sound, most_channels=1)))
 
 
-def takes(sound: Mapping[str, Any] | None, most_channels: int) -> list[np.ndarray]:
-    """Each sound of an AUDIO as (channels, samples) at 48 kHz; with more channels than that, mixed to mono.
+def takes(
+    sound: Mapping[str, Any] | None, most_channels: int, sample_rate: int = SAMPLE_RATE
+) -> list[np.ndarray]:
+    """Each sound of an AUDIO as (channels, samples) at a rate; with more channels than that, mixed to mono.
 
     Raises: ValueError if there is no sound.
     """
@@ -187,4 +189,4 @@ def takes(sound: Mapping[str, Any] | None, most_channels: int) -> list[np.ndarra
         raise ValueError("There is no sound: the video that was loaded has none. Connect another AUDIO.")
     given = (check_waveform(take.float().cpu().numpy()) for take in sound["waveform"])
     narrow = (take if len(take) <= most_channels else to_mono(take) for take in given)
-    return [resample(take, sound["sample_rate"], SAMPLE_RATE) for take in narrow]
+    return [resample(take, sound["sample_rate"], sample_rate) for take in narrow]
