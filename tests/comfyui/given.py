@@ -49,7 +49,3 @@ def ksampler(model, positive, negative, latent, steps=STEPS, denoise=1.0):
     return core.common_ksampler(
         model, 7, steps, 4.5, "euler", "simple", positive, negative, latent, denoise=denoise
     )[0]["samples"]
-
-
-def apart(a, b):
-    return float((a - b).abs().max())

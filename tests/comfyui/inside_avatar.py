@@ -32,6 +32,7 @@ spec.loader.exec_module(module)
 import torch
 from comfy import model_management, samplers
 from comfy_extras import nodes_custom_sampler, nodes_slg
+from distances import apart
 from pack import host, nodes
 from pack.hunyuan.avatar.conditions import Character
 from pack.hunyuan.sampling.schedule import flow_sigmas
@@ -103,10 +104,6 @@ def sampled(model, positive, negative, latent, **options):
         nodes.AvatarSampler, model=model, positive=positive, negative=negative, latent=latent, **settings
     )
     return out["samples"]
-
-
-def apart(a, b):
-    return float((a - b).abs().max())
 
 
 def saved(conditions):

@@ -13,7 +13,8 @@ from comfy_extras import (
     nodes_model_merging,
     nodes_slg,
 )
-from given import apart, core, folder, foley, ksampler, path, pocket, setting
+from distances import apart, far, off
+from given import core, folder, foley, ksampler, path, pocket, setting
 from pack import host, nodes
 from pack.hunyuan.sampling.schedule import flow_sigmas
 from safetensors.torch import load_file, save_file
@@ -33,6 +34,14 @@ def lora(model, strength):
     (folder / "models" / "loras").mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "models" / "loras" / "test.safetensors")
     return core.LoraLoaderModelOnly().load_lora_model_only(model, "test.safetensors", strength)[0]
+
+
+def rounded(small):
+    """The model in float32 with the values that another one stores in fewer bits."""
+    model = host.foley_model(path("foley_model"), torch.float32)
+    weights = {name: tensor.float() for name, tensor in small.model.diffusion_model.state_dict().items()}
+    model.model.diffusion_model.load_state_dict(weights)
+    return model
 
 
 def by_hand(model, conditioning, x):
@@ -77,20 +86,22 @@ def measure():
         tensors[name] = host.sample(guider, latent, flow_sigmas(10), "euler", 7)
     save_file({name: t.clone().contiguous() for name, t in tensors.items()}, folder / "latents.safetensors")
 
-    results = {"ksampler": apart(plain, ksampler(*given)), "size": float(plain.std())}
+    results = {"ksampler": off(plain, ksampler(*given)), "size": float(plain.std())}
+    results["another_seed"] = off(foley(*given, seed=8), plain)
+    results["a_step_fewer"] = off(foley(*given, steps=9), plain)
     results["model_size"] = model.model_size()
-    results["ksampler_half"] = apart(tensors["half"], ksampler(*given, denoise=0.5))
-    results["batch"] = apart(
+    results["ksampler_half"] = off(tensors["half"], ksampler(*given, denoise=0.5))
+    results["batch"] = off(
         tensors["batch"], ksampler(model, positive, negative, {"samples": latent["samples"].repeat(3, 1, 1)})
     )
-    results["take"] = apart(tensors["batch"][:1], plain)
-    results["rows"] = apart(
+    results["take"] = off(tensors["batch"][:1], plain)
+    results["rows"] = off(
         foley(model, positive, negative, {"samples": latent["samples"], "batch_index": [2]}),
         tensors["batch"][2:],
     )
 
     shifted = nodes_model_advanced.ModelSamplingSD3().patch(model, 3.0)[0]
-    results["shift"] = apart(foley(shifted, *given[1:]), ksampler(shifted, *given[1:]))
+    results["shift"] = off(foley(shifted, *given[1:]), ksampler(shifted, *given[1:]))
     results["shift_acts"] = apart(foley(shifted, *given[1:]), plain)
 
     with_lora = lora(model, 1.0)
@@ -147,13 +158,15 @@ def measure():
         small = nodes.FoleyModelLoader.execute(pocket("foley_model"), name).args[0]
         stored = {p.dtype for p in small.model.diffusion_model.parameters()}
         results[f"stored_{name}"] = sorted(map(str, stored))
-        results[name] = apart(foley(small, *given[1:]), plain)
+        sound = foley(small, *given[1:])
+        results[name] = far(sound, plain)
+        results[f"{name}_beside_rounded"] = far(sound, foley(rounded(small), *given[1:]))
 
     sigmas = flow_sigmas(7)
     guider = nodes.FoleyGuider.execute(model, positive, negative, 4.5, 4.5, 4.5).args[0]
     noise = comfy.sample.prepare_noise(latent["samples"], 7)
     custom = guider.sample(noise, latent["samples"], samplers.sampler_object("euler"), sigmas, seed=7)
-    results["custom"] = apart(custom, foley(*given, steps=7))
+    results["custom"] = off(custom, foley(*given, steps=7))
 
     return results | context_windows() | core_sound(plain)
 

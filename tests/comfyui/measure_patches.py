@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_apg, nodes_cfg, nodes_easycache, nodes_pag
-from given import apart, core, foley, host, path, setting
+from distances import apart
+from given import core, foley, host, path, setting
 
 try:
     from comfy_extras import nodes_nag

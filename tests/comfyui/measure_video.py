@@ -6,7 +6,8 @@ import av
 import numpy as np
 import torch
 from comfy_api.latest import InputImpl, Types
-from given import apart, folder, nodes, pocket
+from distances import far
+from given import folder, nodes, pocket
 
 RATE = 25
 MINUTES = 5
@@ -27,7 +28,7 @@ def measure():
     components = video.get_components()
     first, last = round(part["start"] * RATE), round((part["start"] + part["length"]) * RATE)
     images = components.images[first:last]
-    decoded = torch.from_numpy(np.stack(rgb(path)[first:last]).astype(np.float32) / 255)
+    decoded = torch.from_numpy(np.stack(pictures(path, "rgb24")[first:last]).astype(np.float32) / 255)
     made = InputImpl.VideoFromComponents(
         Types.VideoComponents(images=images, frame_rate=components.frame_rate)
     )
@@ -39,19 +40,20 @@ def measure():
     if hasattr(video, "get_active_trim_window"):
         trimmed = InputImpl.VideoFromFile(str(path), start_time=part["start"], duration=part["length"])
         ways["trimmed"] = seen(video=trimmed)
-    other = seen(video=video, start=1.2, length=1.4)
-    results = {f"seen_{name}": difference(by_widgets, features) for name, features in ways.items()}
-    return results | {"seen_elsewhere": difference(by_widgets, other)} | long_video(seen)
+    converted = torch.from_numpy(np.stack(pictures(path, "gbrpf32le")[first:last]))
+    ways["in_float"] = in_float = seen(images=converted)
+    ways["elsewhere"] = seen(video=video, start=1.2, length=1.4)
+    results = {f"seen_{name}": difference(features, by_widgets) for name, features in ways.items()}
+    for name in ("images", "made"):
+        results[f"{name}_beside_float"] = difference(ways[name], in_float)
+    return results | long_video(seen)
 
 
 def difference(one, another):
-    """The largest of what is seen, in standard deviations; infinity for another length."""
+    """How far what is seen is apart, the larger of both encoders' answers; infinity for another length."""
     if one.sync_frames != another.sync_frames:
         return float("inf")
-    return max(
-        apart(of_one, of_other) / float(of_one.std())
-        for of_one, of_other in ((one.sync, another.sync), (one.visual, another.visual))
-    )
+    return max(far(one.sync, another.sync), far(one.visual, another.visual))
 
 
 def long_video(seen):
@@ -85,6 +87,7 @@ def write(path, seconds):
         container.mux(stream.encode())
 
 
-def rgb(path):
+def pictures(path, pixels):
+    """All frames, (h, w, 3) each, as FFmpeg converts their colours to a format."""
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format=pixels) for frame in container.decode(video=0)]

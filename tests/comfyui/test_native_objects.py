@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from distances import off
 from pack import host, nodes
 from pack.hunyuan.sampling.schedule import flow_sigmas
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.comfyui
-CLOSE = 1e-4  # of latents that reach 8, float32
+# Of latents in float32, as a share of their largest value. What is compared differs in how many rows one
+# product of matrices has (three takes at once, or one; both guidance rows, or each), and so in the order of
+# its sums. What that rounds away is a share of the largest terms, however large training made them.
+CLOSE = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def standalone(latents, given):
     ],
 )
 def test_both_hosts_make_the_same_sound(latents, standalone, name, options):
-    assert (latents[name] - standalone(**options)).abs().max() < CLOSE
+    assert off(latents[name], standalone(**options)) < CLOSE
 
 
 @pytest.mark.parametrize(
@@ -70,20 +74,20 @@ def test_both_hosts_make_the_same_sound(latents, standalone, name, options):
 def test_both_hosts_guide_in_the_same_part_of_the_sampling(latents, given, name, guided):
     guider = nodes.FoleyGuider.execute(*given, *guided).args[0]
     made = host.sample(guider, {"samples": latents["latent"]}, flow_sigmas(10), "euler", 7)
-    assert (latents[name] - made).abs().max() < CLOSE
+    assert off(latents[name], made) < CLOSE
     assert (latents[name] - latents["euler" if name == "at_first" else "scales"]).abs().max() > 0.01
 
 
 def test_both_hosts_make_the_same_batch(latents, standalone):
     batch = standalone({"samples": latents["latent"].repeat(3, 1, 1)})
-    assert (latents["batch"] - batch).abs().max() < CLOSE
+    assert off(latents["batch"], batch) < CLOSE
 
 
 def test_both_hosts_change_the_same_part_and_keep_the_rest_bit_for_bit(latents, standalone):
     mask = torch.zeros(1, 1, latents["euler"].shape[-1])
     mask[..., 20:40] = 1
     part = standalone({"samples": latents["euler"], "noise_mask": mask}, seed=9)
-    assert (latents["part"] - part).abs().max() < CLOSE
+    assert off(latents["part"], part) < CLOSE
     kept = mask[0, 0] == 0
     assert torch.equal(latents["part"][..., kept], latents["euler"][..., kept])
     assert (latents["part"] - latents["euler"]).abs().max() > 0.1
@@ -94,9 +98,12 @@ def test_foley_sampler_is_cores(numbers, name):
     assert numbers[name] < CLOSE
 
 
-@pytest.mark.parametrize(
-    "name", ["shift_acts", "lora_acts", "hook_acts", "skip_joint", "skip_audio", "fp8_e4m3fn", "fp8_e5m2"]
-)
+@pytest.mark.parametrize("name", ["another_seed", "a_step_fewer"])
+def test_what_is_not_the_same_sound_is_not_close(numbers, name):
+    assert numbers[name] > 10 * CLOSE
+
+
+@pytest.mark.parametrize("name", ["shift_acts", "lora_acts", "hook_acts", "skip_joint", "skip_audio"])
 def test_what_nodes_do_to_the_model_is_heard(numbers, name):
     assert numbers[name] > 0.01 * numbers["size"]
 
@@ -153,17 +160,19 @@ def test_every_block_asks_the_hosts_attention(numbers):
 
 
 @pytest.mark.parametrize(
-    ("name", "stored", "error"),
+    ("name", "stored"),
     [
-        ("bf16", ["bfloat16"], 0.02),
-        ("fp16", ["float16"], 0.02),
-        ("fp8_e4m3fn", ["bfloat16", "float8_e4m3fn"], 1.0),
-        ("fp8_e5m2", ["bfloat16", "float8_e5m2"], 10.0),
+        ("bf16", ["bfloat16"]),
+        ("fp16", ["float16"]),
+        ("fp8_e4m3fn", ["bfloat16", "float8_e4m3fn"]),
+        ("fp8_e5m2", ["bfloat16", "float8_e5m2"]),
     ],
 )
-def test_weights_are_stored_as_chosen(numbers, name, stored, error):
+def test_weights_are_stored_as_chosen(numbers, name, stored):
+    """And nothing else happens to them: the sound is that of a float32 model with weights rounded so."""
     assert numbers[f"stored_{name}"] == [f"torch.{dtype}" for dtype in stored]
-    assert numbers[name] < error * numbers["size"]
+    assert numbers[f"{name}_beside_rounded"] < CLOSE
+    assert numbers["fp8_e5m2"] > numbers["fp8_e4m3fn"] > 0.01
 
 
 def test_a_context_window_gets_its_part_of_the_clip(numbers):
@@ -178,13 +187,22 @@ def test_a_context_window_gets_its_part_of_the_clip(numbers):
     assert numbers["windows_finite"]
 
 
-@pytest.mark.parametrize("way", ["images", "helper_suite", "made", "trimmed"])
+@pytest.mark.parametrize("way", ["helper_suite", "trimmed"])
 def test_a_clip_is_seen_alike_however_it_comes(numbers, way):
-    """ComfyUI's own images differ in the last level of some pixels: it converts colours in float."""
     if f"seen_{way}" not in numbers:
         pytest.skip("this ComfyUI cannot trim a VIDEO")
-    assert numbers[f"seen_{way}"] < (0.5 if way in ("images", "made") else 1e-4)  # trained, they see motion
+    assert numbers[f"seen_{way}"] < 1e-5
     assert numbers["seen_elsewhere"] > 0.05
+
+
+@pytest.mark.parametrize("way", ["images", "made"])
+def test_comfyuis_own_images_differ_as_their_colours_do(numbers, way):
+    """Newer ComfyUIs convert colours in float, where FFmpeg spreads them otherwise at edges: that is all.
+
+    Older ones convert as this pack does.
+    """
+    assert min(numbers[f"seen_{way}"], numbers[f"{way}_beside_float"]) < 1e-5
+    assert numbers[f"seen_{way}"] < numbers["seen_elsewhere"] / 2
 
 
 def test_a_long_video_is_never_loaded_as_images(numbers):
