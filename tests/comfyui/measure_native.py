@@ -87,13 +87,13 @@ def measure():
     save_file({name: t.clone().contiguous() for name, t in tensors.items()}, folder / "latents.safetensors")
 
     results = {"ksampler": off(plain, ksampler(*given)), "size": float(plain.std())}
+    takes = {"samples": latent["samples"].repeat(3, 1, 1)}
+    results["sway"] = off(foley(model, positive, negative, takes, cfg=4.5 * 1.0001), tensors["batch"])
     results["another_seed"] = off(foley(*given, seed=8), plain)
     results["a_step_fewer"] = off(foley(*given, steps=9), plain)
     results["model_size"] = model.model_size()
     results["ksampler_half"] = off(tensors["half"], ksampler(*given, denoise=0.5))
-    results["batch"] = off(
-        tensors["batch"], ksampler(model, positive, negative, {"samples": latent["samples"].repeat(3, 1, 1)})
-    )
+    results["batch"] = off(tensors["batch"], ksampler(model, positive, negative, takes))
     results["take"] = off(tensors["batch"][:1], plain)
     results["rows"] = off(
         foley(model, positive, negative, {"samples": latent["samples"], "batch_index": [2]}),

@@ -8,15 +8,23 @@ from pack.hunyuan.sampling.schedule import flow_sigmas
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.comfyui
-# Of latents in float32, as a share of their largest value. What is compared differs in how many rows one
-# product of matrices has (three takes at once, or one; both guidance rows, or each), and so in the order of
-# its sums. What that rounds away is a share of the largest terms, however large training made them.
-CLOSE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def numbers(inside):
     return inside[0]
+
+
+@pytest.fixture(scope="module")
+def close(numbers):
+    """How far latents may be apart that are the same, as a share of their largest value.
+
+    They differ in how many rows one product of matrices has (three takes at once, or one; both guidance rows,
+    or each), and so in the order of its sums, in float32. How much of that is left after ten steps depends on
+    the weights: trained ones lead some takes apart that were close. So it is compared with what a
+    ten-thousandth more of guidance does to them, a thousand such roundings.
+    """
+    return numbers["sway"]
 
 
 @pytest.fixture(scope="module")
@@ -64,43 +72,43 @@ def standalone(latents, given):
         ("no_clock", {"sync_scale": 0.0}),
     ],
 )
-def test_both_hosts_make_the_same_sound(latents, standalone, name, options):
-    assert off(latents[name], standalone(**options)) < CLOSE
+def test_both_hosts_make_the_same_sound(latents, standalone, close, name, options):
+    assert off(latents[name], standalone(**options)) < close
 
 
 @pytest.mark.parametrize(
     ("name", "guided"), [("at_first", (4.5, 4.5, 4.5, 0.0, 0.6)), ("later", (5.4, 3.6, 2.25, 0.3, 1.0))]
 )
-def test_both_hosts_guide_in_the_same_part_of_the_sampling(latents, given, name, guided):
+def test_both_hosts_guide_in_the_same_part_of_the_sampling(latents, given, close, name, guided):
     guider = nodes.FoleyGuider.execute(*given, *guided).args[0]
     made = host.sample(guider, {"samples": latents["latent"]}, flow_sigmas(10), "euler", 7)
-    assert off(latents[name], made) < CLOSE
+    assert off(latents[name], made) < close
     assert (latents[name] - latents["euler" if name == "at_first" else "scales"]).abs().max() > 0.01
 
 
-def test_both_hosts_make_the_same_batch(latents, standalone):
+def test_both_hosts_make_the_same_batch(latents, standalone, close):
     batch = standalone({"samples": latents["latent"].repeat(3, 1, 1)})
-    assert off(latents["batch"], batch) < CLOSE
+    assert off(latents["batch"], batch) < close
 
 
-def test_both_hosts_change_the_same_part_and_keep_the_rest_bit_for_bit(latents, standalone):
+def test_both_hosts_change_the_same_part_and_keep_the_rest_bit_for_bit(latents, standalone, close):
     mask = torch.zeros(1, 1, latents["euler"].shape[-1])
     mask[..., 20:40] = 1
     part = standalone({"samples": latents["euler"], "noise_mask": mask}, seed=9)
-    assert off(latents["part"], part) < CLOSE
+    assert off(latents["part"], part) < close
     kept = mask[0, 0] == 0
     assert torch.equal(latents["part"][..., kept], latents["euler"][..., kept])
     assert (latents["part"] - latents["euler"]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("name", ["ksampler", "ksampler_half", "batch", "take", "rows", "shift", "custom"])
-def test_foley_sampler_is_cores(numbers, name):
-    assert numbers[name] < CLOSE
+def test_foley_sampler_is_cores(numbers, close, name):
+    assert numbers[name] < close
 
 
 @pytest.mark.parametrize("name", ["another_seed", "a_step_fewer"])
-def test_what_is_not_the_same_sound_is_not_close(numbers, name):
-    assert numbers[name] > 10 * CLOSE
+def test_what_is_not_the_same_sound_is_not_close(numbers, close, name):
+    assert numbers[name] > 10 * close
 
 
 @pytest.mark.parametrize("name", ["shift_acts", "lora_acts", "hook_acts", "skip_joint", "skip_audio"])
@@ -171,8 +179,8 @@ def test_every_block_asks_the_hosts_attention(numbers):
 def test_weights_are_stored_as_chosen(numbers, name, stored):
     """And nothing else happens to them: the sound is that of a float32 model with weights rounded so."""
     assert numbers[f"stored_{name}"] == [f"torch.{dtype}" for dtype in stored]
-    assert numbers[f"{name}_beside_rounded"] < CLOSE
-    assert numbers["fp8_e5m2"] > numbers["fp8_e4m3fn"] > 0.01
+    assert numbers[f"{name}_beside_rounded"] < 1e-5
+    assert numbers["fp8_e5m2"] > numbers["fp8_e4m3fn"] > 1e-3
 
 
 def test_a_context_window_gets_its_part_of_the_clip(numbers):
@@ -192,7 +200,7 @@ def test_a_clip_is_seen_alike_however_it_comes(numbers, way):
     if f"seen_{way}" not in numbers:
         pytest.skip("this ComfyUI cannot trim a VIDEO")
     assert numbers[f"seen_{way}"] < 1e-5
-    assert numbers["seen_elsewhere"] > 0.05
+    assert numbers["seen_elsewhere"] > 0.01
 
 
 @pytest.mark.parametrize("way", ["images", "made"])
