@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..layers.attention import Attention
+from ..layers.convolution import token_convolution
 from ..layers.mlp import MLP, ConvMLP, convolve
 from ..layers.modulation import Modulation, gated, modulate
 from ..layers.norm import Float32HeadNorm, HeadNorm, layer_norm, norm_together
@@ -175,7 +176,7 @@ class AudioBlock(nn.Module):
         self.linear_qkv = operations.Linear(size, 3 * size, **build)
         self.q_norm = Float32HeadNorm(size // heads, AUDIO_HEAD_EPS, **build)
         self.k_norm = Float32HeadNorm(size // heads, AUDIO_HEAD_EPS, **build)
-        self.linear1 = operations.Conv1d(size, size, 3, padding=1, **build)
+        self.linear1 = token_convolution(operations.Conv1d)(size, size, 3, padding=1, **build)
         self.linear2 = ConvMLP(size, config.audio_mlp_size, 3, **layers)
 
     def forward(

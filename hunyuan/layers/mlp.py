@@ -9,6 +9,8 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .convolution import token_convolution
+
 GATED_ROUNDING = 256  # hidden sizes of gated feed-forwards are multiples of this
 
 gelu_tanh = partial(F.gelu, approximate="tanh")
@@ -66,10 +68,11 @@ class ConvMLP(nn.Module):
         self, size: int, hidden_size: int, kernel: int, *, dtype=None, device=None, operations=nn
     ) -> None:
         super().__init__()
+        conv = token_convolution(operations.Conv1d) if kernel > 1 else operations.Conv1d
         options = {"padding": kernel // 2, "bias": False, "dtype": dtype, "device": device}
-        self.w1 = operations.Conv1d(size, hidden_size, kernel, **options)
-        self.w2 = operations.Conv1d(hidden_size, size, kernel, **options)
-        self.w3 = operations.Conv1d(size, hidden_size, kernel, **options)
+        self.w1 = conv(size, hidden_size, kernel, **options)
+        self.w2 = conv(hidden_size, size, kernel, **options)
+        self.w3 = conv(size, hidden_size, kernel, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2)

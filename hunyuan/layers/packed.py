@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .convolution import convolve_tokens
 from .packing import Packing
 
 
@@ -76,7 +77,7 @@ class PackedConv1d(PackedLayer):
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv1d(x, self.unpacked(x.dtype), self._bias(x), padding=self.padding)
+        return convolve_tokens(x, self.unpacked(x.dtype), self._bias(x), padding=self.padding)
 
 
 def use_packed(network: nn.Module, packings: Mapping[str, Packing]) -> None:
