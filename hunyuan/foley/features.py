@@ -2,13 +2,14 @@
 
 Frames come one by one with their times, both encoders are fed in small batches, and nothing else is kept:
 memory depends neither on the clip's length nor on its resolution. While the encoders work, the next frames
-are decoded and made small in a thread of their own.
+are decoded in a thread of their own, and made small in some more where the encoders leave the CPU free.
 
 Axes: t frames, c channels, h w height and width.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,16 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..media.ahead import ahead
+from ..media.ahead import Helpers, Submit, ahead, at_once
 from ..media.video import FramePicker, normalise, normalise_crops, resize_and_crop, resize_squashed
 from .sync_encoder import SyncEncoder, segments_of
 from .timing import MAX_SECONDS, SEGMENT_FRAMES, SEGMENT_STEP, SYNC_RATE, VISUAL_RATE, FoleyTiming
 from .visual_encoder import VisualEncoder
 
 BATCH = 8  # images, or segments, that an accelerator encodes at once
+RESIZERS = 4  # threads beside an accelerator
 
-# A frame (c, h, w) uint8, as small as an encoder sees it, and how often it is seen.
-Picked = tuple[Tensor, int]
+# A frame (c, h, w) uint8, to be as small as an encoder sees it, and how often it is seen.
+Picked = tuple["Future[Tensor]", int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +68,11 @@ def encode_video(
         visual_encoder, sync_encoder, batch=batch, max_seconds=max_seconds, restart=restart
     )
     # Encoders work in bursts: once a batch is full. Meanwhile, the frames of the next one are made ready.
-    looks = (stream.look(time, frame) for time, frame in frames)
-    with closing(ahead(looks, SEGMENT_STEP * stream.sync.batch)) as ready:
-        for look in ready:
-            stream.add(look)
+    with Helpers(0 if is_on_cpu(sync_encoder) else RESIZERS) as helpers:
+        looks = (stream.look(time, frame, helpers.submit) for time, frame in frames)
+        with closing(ahead(looks, SEGMENT_STEP * stream.sync.batch)) as ready:
+            for look in ready:
+                stream.add(look)
     return stream.finish()
 
 
@@ -101,12 +104,12 @@ class FeatureStream:
         if look := self.look(time, frame):
             self.add(look)
 
-    def look(self, time: float, frame: np.ndarray) -> Look | None:
+    def look(self, time: float, frame: np.ndarray, submit: Submit = at_once) -> Look | None:
         """The first half of `see`, which may be done ahead of the second, in another thread.
 
-        None if neither encoder is to see the frame.
+        submit: who makes frames small. Returns None if neither encoder is to see the frame.
         """
-        visual, sync = self.visual.look(time, frame), self.sync.look(time, frame)
+        visual, sync = self.visual.look(time, frame, submit), self.sync.look(time, frame, submit)
         return Look(visual, sync) if visual or sync else None
 
     def add(self, look: Look) -> None:
@@ -135,14 +138,12 @@ class VisualStream:
         self.repeats: list[int] = []
         self.features: list[Tensor] = []
 
-    def look(self, time: float, frame: np.ndarray) -> Picked | None:
+    def look(self, time: float, frame: np.ndarray, submit: Submit = at_once) -> Picked | None:
         picks = self.picker.take(time)
-        if not picks:
-            return None
-        return torch.from_numpy(resize_squashed(frame, self.encoder.image_size)).permute(2, 0, 1), picks
+        return (submit(squashed, frame, self.encoder.image_size), picks) if picks else None
 
-    def add(self, image: Tensor, picks: int) -> None:
-        self.waiting.append(image)
+    def add(self, image: "Future[Tensor]", picks: int) -> None:
+        self.waiting.append(image.result())
         self.repeats.append(picks)
         if len(self.waiting) == self.batch:
             self._encode()
@@ -153,9 +154,9 @@ class VisualStream:
         return torch.cat(self.features).repeat_interleave(torch.tensor(self.repeats), dim=0)[None]
 
     def _encode(self) -> None:
-        images = normalise(torch.stack(self.waiting))
+        images = torch.stack(self.waiting)
         self.waiting.clear()
-        self.features.append(encode(self.encoder, images))
+        self.features.append(encode(self.encoder, images, normalise))
 
 
 class SyncStream:
@@ -175,12 +176,12 @@ class SyncStream:
         if picked := self.look(time, frame):
             self.add(*picked)
 
-    def look(self, time: float, frame: np.ndarray) -> Picked | None:
+    def look(self, time: float, frame: np.ndarray, submit: Submit = at_once) -> Picked | None:
         picks = self.picker.take(time)
-        return (resize_and_crop(frame, self.encoder.image_size), picks) if picks else None
+        return (submit(resize_and_crop, frame, self.encoder.image_size), picks) if picks else None
 
-    def add(self, crop: Tensor, picks: int) -> None:
-        self.waiting += [crop] * picks
+    def add(self, crop: "Future[Tensor]", picks: int) -> None:
+        self.waiting += [crop.result()] * picks
         self.count += picks
         while len(self.waiting) >= SEGMENT_FRAMES + SEGMENT_STEP * (self.batch - 1):
             self._encode(self.batch)
@@ -202,15 +203,33 @@ class SyncStream:
     def _encode(self, segments: int) -> None:
         frames = torch.stack(self.waiting[: SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1)])
         del self.waiting[: SEGMENT_STEP * segments]
-        self.features.append(encode(self.encoder, segments_of(normalise_crops(frames))[None]))
+        self.features.append(encode(self.encoder, frames, as_segments))
+
+
+def squashed(frame: np.ndarray, size: int) -> Tensor:
+    return torch.from_numpy(resize_squashed(frame, size)).permute(2, 0, 1)
+
+
+def as_segments(frames: Tensor) -> Tensor:
+    return segments_of(normalise_crops(frames))[None]
 
 
 @torch.no_grad()
-def encode(encoder: VisualEncoder | SyncEncoder, inputs: Tensor) -> Tensor:
-    """The encoder's features of one batch, on the CPU in float32."""
+def encode(
+    encoder: VisualEncoder | SyncEncoder, frames: Tensor, prepare: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The encoder's features of one batch, on the CPU in float32.
+
+    frames: (t, c, h, w) uint8, which is what is copied. prepare: makes the encoder's inputs of them.
+    """
     parameter = next(encoder.parameters())
-    return encoder(inputs.to(parameter.device, parameter.dtype)).to("cpu", torch.float32)
+    inputs = prepare(frames.to(parameter.device)).to(parameter.dtype)
+    return encoder(inputs).to("cpu", torch.float32)
 
 
 def default_batch(encoder: torch.nn.Module) -> int:
-    return 1 if next(encoder.parameters()).device.type == "cpu" else BATCH
+    return 1 if is_on_cpu(encoder) else BATCH
+
+
+def is_on_cpu(encoder: torch.nn.Module) -> bool:
+    return next(encoder.parameters()).device.type == "cpu"

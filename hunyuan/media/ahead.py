@@ -1,11 +1,11 @@
-"""Work done ahead of whoever waits for it: a video is decoded while its last frames are being encoded."""
+"""Work done ahead: frames of a video are decoded and made small while others are encoded."""
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -39,3 +39,41 @@ def ahead(items: Iterable[Item | None], count: int) -> Generator[Item, None, Non
         finally:
             stopped.set()
             thread.shutdown(wait=True, cancel_futures=True)
+
+
+Submit = Callable[..., Future]  # a function and its arguments, to the future of its answer
+
+
+def at_once(function: Callable[..., Any], *arguments: Any) -> Future:
+    """Done where it is asked for."""
+    done: Future = Future()
+    done.set_result(function(*arguments))
+    return done
+
+
+class Helpers:
+    """Threads that share the work, as a context. Who hands out more than they can take has to wait.
+
+    count: of the threads. With none, all is done where it is asked for.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads = ThreadPoolExecutor(max(1, count), thread_name_prefix="helper")
+        self._under_way: deque[Future] = deque()
+
+    def __enter__(self) -> "Helpers":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """The future of an answer, or of an exception."""
+        if not self.count:
+            return at_once(function, *arguments)
+        # What waits holds its arguments in memory, whole frames: no more of them than threads, twice.
+        if len(self._under_way) == 2 * self.count:
+            self._under_way.popleft().exception()
+        self._under_way.append(self._threads.submit(function, *arguments))
+        return self._under_way[-1]

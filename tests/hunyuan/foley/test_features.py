@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pack.hunyuan.foley import features as features_module
 from pack.hunyuan.foley.features import FeatureStream, encode_video
 from pack.hunyuan.foley.sync_encoder import SyncEncoder
 from pack.hunyuan.foley.visual_encoder import VisualEncoder
+from pack.hunyuan.media.ahead import Helpers
 from pack.hunyuan.media.container import read_frames
 from pack.hunyuan.media.video import (
     FramePicker,
@@ -133,9 +135,11 @@ def no_thread_is_left():
     ("frames", "fps", "first"), [(90, 30.0, 0.0), (30, 60.0, 0.0), (6, 1.0, 0.0), (70, 24.0, 0.4)]
 )
 @pytest.mark.parametrize("batch", [None, 1, 3, 8])
+@pytest.mark.parametrize("resizers", [0, 4])
 def test_features_are_to_the_bit_those_of_one_frame_after_another(
-    encoders, frames, fps, first, batch, no_thread_is_left
+    encoders, frames, fps, first, batch, resizers, no_thread_is_left, monkeypatch
 ):
+    monkeypatch.setattr(features_module, "Helpers", lambda _: Helpers(resizers))
     stream = FeatureStream(*encoders, batch=batch)
     for when, frame in pictures_of(frames, fps, first):
         stream.see(when, frame)
@@ -216,7 +220,19 @@ def test_what_is_wrong_with_a_video_is_told_as_by_the_decoder(encoders, clip, tm
         encode_video(read_frames(clip("late.mp4"), 50.0), *encoders)
 
 
-def test_cancelling_in_the_middle_ends_the_thread(encoders, no_thread_is_left):
+@pytest.mark.parametrize("resizers", [0, 4])
+def test_a_frame_that_cannot_be_made_small_is_told(encoders, resizers, no_thread_is_left, monkeypatch):
+    monkeypatch.setattr(features_module, "Helpers", lambda _: Helpers(resizers))
+    pictures = list(pictures_of(60))
+    pictures[30] = pictures[30][0], np.zeros((4, 4), np.uint8)
+    with pytest.raises(ValueError, match="uint8"):
+        encode_video(pictures, *encoders)
+
+
+@pytest.mark.parametrize("resizers", [0, 4])
+def test_cancelling_in_the_middle_ends_the_thread(encoders, resizers, no_thread_is_left, monkeypatch):
+    monkeypatch.setattr(features_module, "Helpers", lambda _: Helpers(resizers))
+
     class Cancelled(BaseException):
         pass
 

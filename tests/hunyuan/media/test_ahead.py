@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pack.hunyuan.media.ahead import ahead
+from pack.hunyuan.media.ahead import Helpers, ahead
 
 ROOT = Path(__file__).parents[3]
 WHO = contextvars.ContextVar("WHO", default="nobody")
@@ -142,3 +142,41 @@ def test_items_that_nobody_wants_any_more_do_not_keep_a_program_from_ending():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_helpers_give_each_its_own_answer(count):
+    with Helpers(count) as helpers:
+        futures = [helpers.submit(divmod, 100, number) for number in range(1, 30)]
+        assert [future.result() for future in futures] == [divmod(100, number) for number in range(1, 30)]
+
+
+def test_what_goes_wrong_in_a_helper_is_told_where_the_answer_is_wanted():
+    with Helpers(2) as helpers:
+        futures = [helpers.submit(divmod, 100, number) for number in (0, 1, 2, 3, 4, 5, 6)]
+        with pytest.raises(ZeroDivisionError):
+            futures[0].result()
+        assert futures[-1].result() == (16, 4)
+
+
+def test_helpers_take_no_more_than_they_can_work_on():
+    running, go_on = threading.Semaphore(0), threading.Event()
+
+    def work(number):
+        running.release()
+        go_on.wait(10)
+        return number
+
+    handed_out = []
+    with Helpers(2) as helpers:
+        giver = threading.Thread(
+            target=lambda: [handed_out.append(helpers.submit(work, number)) for number in range(20)]
+        )
+        giver.start()
+        for _ in range(2):
+            running.acquire(timeout=10)
+        time.sleep(0.05)
+        assert len(handed_out) <= 4
+        go_on.set()
+        giver.join(10)
+        assert [future.result() for future in handed_out] == list(range(20))
