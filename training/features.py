@@ -49,13 +49,16 @@ PER_SHARD = 20
 LATENTS_PER_SEGMENT = 16
 
 TOKENS = 2400  # audio tokens in a batch
-PARTIAL, SHARE_PARTIAL = (5, 23), 0.15  # segments in a window; the others are whole clips
+# Segments in a window, and frames more than those need; the others are whole clips. Few kinds, as each is
+# recorded by itself where steps are.
+PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.15
 # Whole clips whose last frame begins after the last time that is looked at, as at 24 and 25 frames a second:
 # one segment less, spread over nearly as many latents.
 SHARE_LACKING = 0.4
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
+TEXT_STEP = 16  # tokens; prompts are padded to multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,9 +255,10 @@ class Features:
         }
 
     def text(self, prompts: list[str]) -> Tensor:
-        """States of the prompts, padded to the longest of them: (b, l, d)."""
+        """States of the prompts, padded to the longest of them and to a length that is common: (b, l, d)."""
         numbers = [self.prompts[prompt] for prompt in prompts]
-        return self.states[numbers, : max(self.heard[number] for number in numbers)]
+        longest = max(self.heard[number] for number in numbers)
+        return self.states[numbers, : -(-longest // TEXT_STEP) * TEXT_STEP]
 
 
 def draw_window(generator: torch.Generator) -> tuple[int, int]:
@@ -262,10 +266,9 @@ def draw_window(generator: torch.Generator) -> tuple[int, int]:
     partial, lacking = torch.rand(2, generator=generator).tolist()
     if partial >= SHARE_PARTIAL:
         return CLIP_FRAMES - (lacking < SHARE_LACKING), 1
-    low, high = PARTIAL
-    segments = low + draw_int(generator, high - low + 1)
-    frames = SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + draw_int(generator, SEGMENT_STEP)
-    return frames, CLIP_SEGMENTS - segments
+    segments = PARTIAL[draw_int(generator, len(PARTIAL))]
+    more = MORE_FRAMES[draw_int(generator, len(MORE_FRAMES))]
+    return SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + more, CLIP_SEGMENTS - segments
 
 
 def picks_at_8_fps(frames: int) -> Tensor:

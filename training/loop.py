@@ -12,19 +12,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .muon import Muon
+from .recorded import RecordedSteps
 
 Batch = dict[str, Tensor]
 DrawBatch = Callable[[torch.Generator], Batch]
-Objective = Callable[[nn.Module, Batch, torch.Generator], dict[str, Tensor]]
+Objective = Callable[[nn.Module, Batch, Any], dict[str, Tensor]]  # Any: a generator, if none is recorded
 
 STATE = "state.pt"
 LOG = "losses.jsonl"
 STEP_STRIDE = 1_000_003  # seeds of neighbouring runs do not share steps
+GRADIENT = "gradient"  # its norm, among a step's losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class Plan:
     mixed: bool = True  # matrix products in bfloat16; slower on a CPU where they are small
     save_every: int = 100
     log_every: int = 20
+    record: bool = False  # steps as CUDA graphs; the batch must hold all that the objective draws
 
     def factor(self, step: int) -> float:
         """Of the learning rates at a step, at most 1."""
@@ -69,7 +73,7 @@ class Training:
 
     network:   what is trained, helpers of the objective included; float32.
     objective: (network, batch, generator) -> losses by name, of which "loss" is followed.
-    draw:      a generator -> the batch of a step, on the CPU.
+    draw:      a generator -> the batch of a step.
     """
 
     def __init__(
@@ -79,6 +83,9 @@ class Training:
         self.plan, self.folder, self.step = plan, folder, 0
         self.optimizer = Muon(network, plan.matrix_rate, plan.learning_rate, plan.weight_decay)
         self.averaged = {n: p.detach().clone() for n, p in network.named_parameters()} if plan.average else {}
+        device = torch.device(plan.device)
+        recording = plan.record and device.type == "cuda"
+        self.recorded = RecordedSteps(self.change, device) if recording else None
 
     @denormals_flushed()
     def run(self, until: int | None = None) -> dict[str, float]:
@@ -91,34 +98,48 @@ class Training:
                 sums[name] = sums.get(name, 0.0) + loss
             counted += 1
             if self.step % self.plan.log_every == 0 or self.step == last:
-                losses = {name: total / counted for name, total in sums.items()}
+                losses = self.means(sums, counted)
                 self.log(losses, (time.monotonic() - began) / counted)
                 sums, counted, began = {}, 0, time.monotonic()
             if self.step % self.plan.save_every == 0 or self.step == last:
+                self.means(sums, max(1, counted))  # nothing broken is saved
                 self.save()
         return losses
 
-    def advance(self) -> dict[str, float]:
-        """One step: its losses."""
+    def advance(self) -> dict[str, Tensor]:
+        """One step: its losses, and the gradient's norm. Nothing is waited for."""
         plan, generator = self.plan, self.plan.generator(self.step)
         batch = on_device(self.draw(generator), plan.device)
-        for group in self.optimizer.param_groups:
-            group["factor"] = plan.factor(self.step)
+        self.optimizer.factor.fill_(plan.factor(self.step))
+        losses = self.recorded(batch) if self.recorded is not None else self.change(batch, generator)
+        self.step += 1
+        self.update_average()
+        return losses
 
-        device_type = torch.device(plan.device).type
-        with torch.autocast(device_type, torch.bfloat16, enabled=plan.mixed):
+    def change(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """What a step does to the network. Returns what `advance` does."""
+        device_type = torch.device(self.plan.device).type
+        # A recording would keep the weights that are cast for it, and cast them no more.
+        with torch.autocast(
+            device_type, torch.bfloat16, enabled=self.plan.mixed, cache_enabled=self.recorded is None
+        ):
             losses = self.objective(self.network, batch, generator)
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip)
-        if not math.isfinite(norm):
-            raise FloatingPointError(
-                f"The gradient of step {self.step} is not finite: {losses}. Lower the learning rate."
-            )
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         self.optimizer.step()
-        self.step += 1
-        self.update_average()
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()} | {GRADIENT: norm.detach()}
+
+    def means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
+        """Of the losses. Raises: FloatingPointError where a gradient was not finite."""
+        losses = {name: float(total) / count for name, total in sums.items()}
+        if not math.isfinite(losses.pop(GRADIENT, 0.0)):
+            steps = f"step {self.step - 1}" if count == 1 else f"steps {self.step - count} to {self.step - 1}"
+            raise FloatingPointError(
+                f"The gradient is not finite in {steps}: {losses}. Lower the learning rate; the last saved"
+                " state is from before."
+            )
+        return losses
 
     @torch.no_grad()
     def update_average(self) -> None:

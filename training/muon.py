@@ -17,7 +17,10 @@ SMALLEST_SIDE = 8  # a matrix with fewer rows or columns than this has no direct
 
 
 class Muon(torch.optim.Optimizer):
-    """`rate` of the matrices and `learning_rate` of the rest are both multiplied by each group's "factor"."""
+    """`rate` of the matrices and `learning_rate` of the rest are both multiplied by `factor`.
+
+    factor: a tensor, so that a step launches the same whatever it holds, and CUDA graphs can record it.
+    """
 
     def __init__(self, network: nn.Module, rate: float, learning_rate: float, weight_decay: float) -> None:
         learned = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -27,20 +30,20 @@ class Muon(torch.optim.Optimizer):
             {"params": [learned[n] for n in learned if n not in balanced], "balanced": False},
         ]
         groups = [group for group in groups if group["params"]]
-        super().__init__(groups, {"lr": learning_rate, "factor": 1.0, "weight_decay": weight_decay})
+        super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
+        self.factor = torch.ones((), device=next(iter(learned.values())).device)
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            rate = group["lr"] * group["factor"]
+            rate = group["lr"] * self.factor
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
                 continue
             changes = self._balanced(parameters) if group["balanced"] else self._adam(parameters)
-            for parameter, change in zip(parameters, changes, strict=True):
-                if parameter.ndim > 1:
-                    parameter.mul_(1 - rate * group["weight_decay"])
-                parameter.add_(change, alpha=-rate)
+            if decaying := [parameter for parameter in parameters if parameter.ndim > 1]:
+                torch._foreach_mul_(decaying, 1 - rate * group["weight_decay"])
+            torch._foreach_sub_(parameters, torch._foreach_mul(changes, rate))
 
     def _balanced(self, parameters: list[nn.Parameter]) -> list[Tensor]:
         """Matrices of one shape are balanced together: on a GPU their number hardly costs time."""
@@ -48,8 +51,8 @@ class Muon(torch.optim.Optimizer):
         for alike in by_shape(parameters):
             gradients = torch.stack([parameter.grad.flatten(1) for parameter in alike])
             momenta = [self._kept(parameter, "momentum") for parameter in alike]
-            for momentum, parameter in zip(momenta, alike, strict=True):
-                momentum.mul_(MOMENTUM).add_(parameter.grad)
+            torch._foreach_mul_(momenta, MOMENTUM)
+            torch._foreach_add_(momenta, [parameter.grad for parameter in alike])
             ahead = gradients + MOMENTUM * torch.stack([momentum.flatten(1) for momentum in momenta])
             scale = max(1, ahead.shape[-2] / ahead.shape[-1]) ** 0.5
             for parameter, change in zip(alike, balance(ahead) * scale, strict=True):
@@ -60,24 +63,23 @@ class Muon(torch.optim.Optimizer):
         gradients = [parameter.grad for parameter in parameters]
         means = [self._kept(parameter, "mean") for parameter in parameters]
         squares = [self._kept(parameter, "square") for parameter in parameters]
-        steps = []
-        for parameter in parameters:
-            state = self.state[parameter]
-            state["step"] = state.get("step", 0) + 1
-            steps.append(state["step"])
+        steps = [self._kept(parameter, "step", ()) for parameter in parameters]
         # All at once, as torch's own optimizers do.
+        torch._foreach_add_(steps, 1.0)
+        first, second = (
+            torch._foreach_neg(torch._foreach_sub(torch._foreach_pow(beta, steps), 1.0)) for beta in BETAS
+        )
         torch._foreach_lerp_(means, gradients, 1 - BETAS[0])
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - BETAS[1])
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - BETAS[1] ** step for step in steps]))
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, second))
         torch._foreach_add_(roots, EPS)
-        return list(
-            torch._foreach_div(torch._foreach_div(means, [1 - BETAS[0] ** step for step in steps]), roots)
-        )
+        return list(torch._foreach_div(torch._foreach_div(means, first), roots))
 
-    def _kept(self, parameter: nn.Parameter, name: str) -> Tensor:
+    def _kept(self, parameter: nn.Parameter, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """What is remembered of a parameter, at first zeros, by default of its shape."""
         state = self.state[parameter]
         if name not in state:
-            state[name] = torch.zeros_like(parameter)
+            state[name] = parameter.new_zeros(parameter.shape if shape is None else shape)
         return state[name]
 
 

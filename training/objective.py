@@ -7,7 +7,8 @@ encoder.
 Any `FoleyTransformer` will do, and any batch of cached tensors:
     "latents" (b, c, n); "visual" (b, m, d); "sync" (b, 8 s, d); "text" (b, l, d);
     "drop_video" (b,) bool, rows that the learned empties stand in for picture and sync;
-    "teacher" (b, n, d), where representations are aligned.
+    "teacher" (b, n, d), where representations are aligned;
+    "sigmas" (b,), "noise" (b, c, n), where they are not drawn for the loss itself.
 """
 
 from dataclasses import dataclass
@@ -69,10 +70,20 @@ def draw_dropped(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]
     return both | (~video & (fates < DROP_BOTH + DROP_VIDEO + DROP_TEXT)), video
 
 
+def draw_noise(latents: Tensor, generator: torch.Generator) -> Batch:
+    """ "sigmas" (b,) and "noise", of the latents' shape and where they lie."""
+    sigmas = draw_sigmas(len(latents), generator).to(latents.device)
+    if latents.is_cuda:  # so many numbers take a CPU longer than all else takes the card
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(latents.device).manual_seed(seed)
+    noise = torch.randn(latents.shape, generator=generator, device=generator.device)
+    return {"sigmas": sigmas, "noise": noise.to(latents.device)}
+
+
 def flow_losses(
     transformer: FoleyTransformer,
     batch: Batch,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     *,
     head: AlignmentHead | None = None,
     alignment: Alignment | None = None,
@@ -82,13 +93,15 @@ def flow_losses(
 ) -> dict[str, Tensor]:
     """ "loss" to follow, and its parts "velocity" and, with what learns them, "alignment" and "clock".
 
+    generator: of the noise levels and the noise; not needed where `draw_noise` has put them into the batch.
     channel_weights: (c,), of the latents' channels in the loss; by default all the same.
     level: root mean square of the latents. Given, each noise level counts by the part of the variance that is
         left unexplained, and not by the velocity's error, which is largest where only details are decided.
     """
     latents = batch["latents"].float()
-    sigmas = draw_sigmas(len(latents), generator).to(latents.device)
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    if generator is not None:
+        batch = batch | draw_noise(latents, generator)
+    sigmas, noise = batch["sigmas"], batch["noise"]
     states: dict[Place, Tensor] = {}  # of the audio, after each block
 
     def run(kind: str, number: int, block: nn.Module, *inputs: Any, **options: Any) -> Any:

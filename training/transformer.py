@@ -5,6 +5,7 @@ python -m hunyuan_av.training.transformer --out DIR --features FEATURES --runs R
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .clock import Clock
 from .features import TOKENS, Features
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, on_device, trained_weights
-from .objective import Alignment, AlignmentHead, flow_losses, weights_of
+from .objective import Alignment, AlignmentHead, draw_noise, flow_losses, weights_of
 from .sync_reader import SyncReader
 
 CONFIG = FoleyConfig(
@@ -27,7 +28,14 @@ CONFIG = FoleyConfig(
     text_size=towers.WIDTH, visual_size=towers.WIDTH, sync_size=towers.WIDTH,
 )  # fmt: skip
 PLAN = Plan(
-    steps=6000, learning_rate=1e-3, matrix_rate=0.006, warmup=50, decay=0.9, average=0.995, save_every=50
+    steps=6000,
+    learning_rate=1e-3,
+    matrix_rate=0.006,
+    warmup=50,
+    decay=0.9,
+    average=0.995,
+    save_every=50,
+    record=True,
 )
 ALIGNMENT = Alignment(block=1, weight=0.5)
 READER = "reader"  # folder of the run that comes first, within the transformer's
@@ -102,10 +110,14 @@ class FlowObjective:
         self.channel_weights[-outline.CHANNELS :] *= OUTLINE_WEIGHT
         self.level = float(deviations.square().mean().sqrt())
 
-    def __call__(self, learner: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def to(self, device: str) -> "FlowObjective":
+        self.channel_weights = self.channel_weights.to(device)
+        return self
+
+    def __call__(self, learner: nn.Module, batch: Batch, _: object) -> dict[str, Tensor]:
         assert isinstance(learner, TransformerLearner)
         return flow_losses(
-            learner.transformer, batch, generator,
+            learner.transformer, batch,
             head=learner.head, alignment=self.alignment, clock=learner.clock,
             channel_weights=self.channel_weights, level=self.level,
         )  # fmt: skip
@@ -132,8 +144,14 @@ def training(
     reading.run()
     begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), noise)  # type: ignore[arg-type]
     learner.transformer.sync_in.requires_grad_(False)
-    objective = FlowObjective(features.deviations(), alignment)
-    return Training(learner, objective, features.draw, plan, folder)
+    objective = FlowObjective(features.deviations(), alignment).to(plan.device)
+    return Training(learner, objective, partial(draw_batch, features), plan, folder)
+
+
+def draw_batch(features: Features, generator: torch.Generator) -> Batch:
+    """With its noise levels and its noise, so that a step can be recorded."""
+    batch = features.draw(generator)
+    return batch | draw_noise(batch["latents"], generator)
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ def test_it_finds_a_linear_map_whose_inputs_are_of_very_different_size(rate):
         loss = (network(x) - x @ wanted.T).square().mean()
         optimizer.zero_grad()
         loss.backward()
-        optimizer.param_groups[0]["factor"] = 1 - step / 300
+        optimizer.factor.fill_(1 - step / 300)
         optimizer.step()
     assert loss < 0.05
 
