@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from hunyuan_av.hunyuan.foley.compiled import compiled_blocks
 from hunyuan_av.hunyuan.foley.config import XL, XXL, FoleyConfig
 from hunyuan_av.hunyuan.foley.graphed import GraphedVelocity
 from hunyuan_av.hunyuan.foley.timing import FoleyTiming
-from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer, run_block
+from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer, RunBlock, run_block
 from hunyuan_av.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from hunyuan_av.hunyuan.sampling.guidance import GuidanceScales
 from hunyuan_av.model_loaders.foley_folder import POCKET, find_foley
@@ -92,6 +93,19 @@ def foley_config(size: str) -> FoleyConfig:
     return FoleyConfig.from_shapes(open_checkpoint(find_foley(POCKET).transformer).shapes)
 
 
+@cache
+def random_transformer(size: str, placement: Placement) -> FoleyTransformer:
+    """One for all lengths and batches."""
+    setting = Setting(placement=placement, size=size, seconds=1.0, batch=1)
+    return setting.random(FoleyTransformer(foley_config(size), device="meta"))
+
+
+@cache
+def shared_compiled_blocks() -> RunBlock:
+    """Compiled once: another length shares what was compiled for the first, as it does for users."""
+    return compiled_blocks()
+
+
 def foley_steps(
     setting: Setting, *, plain: bool = False, compiled: bool = False, graphed: bool = False
 ) -> dict[str, Step]:
@@ -101,7 +115,7 @@ def foley_steps(
     each of ours from CUDA graphs.
     """
     config, dtype = foley_config(setting.size), setting.placement.dtype
-    transformer = setting.random(FoleyTransformer(config, device="meta"))
+    transformer = random_transformer(setting.size, setting.placement)
     timing = setting.timing
     text = setting.noise(1, TEXT_TOKENS, config.text_size)
     prompt = FoleyPrompt(
@@ -111,7 +125,7 @@ def foley_steps(
     )  # fmt: skip
     latents = setting.noise(setting.batch, config.latent_channels, timing.latent_frames)
 
-    runs = {"": run_block} | ({"compiled ": compiled_blocks()} if compiled else {})
+    runs = {"": run_block} | ({"compiled ": shared_compiled_blocks()} if compiled else {})
     velocities = {
         name: GuidedVelocity(transformer, prompt, GuidanceScales.all(GUIDANCE), dtype=dtype, run=run)
         for name, run in runs.items()
