@@ -2,7 +2,8 @@
 
 Every film runs in a process of its own. What grows by the minute is anonymous memory: what the process cannot
 give back. With --marker the two encoders are replaced by ones that only write down times, so that an hour of
-film takes minutes.
+film takes minutes. `--mixed 30` makes short clips and films in turn, all in one process, until that many
+minutes are made, and prints time and memory round by round.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -19,9 +21,10 @@ import numpy as np
 import torch
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
-from hunyuan_av.cli import foley_film
+from hunyuan_av.cli import foley, foley_film
 from hunyuan_av.cli.foley_job import FoleyJob
 from hunyuan_av.cli.foley_models import FoleyModels
+from hunyuan_av.host.standalone.memory import Placement
 from hunyuan_av.hunyuan.foley.features import FoleyFeatures
 from hunyuan_av.hunyuan.foley.timing import (
     SEGMENT_FRAMES,
@@ -34,6 +37,8 @@ from hunyuan_av.hunyuan.media.container import probe
 from hunyuan_av.hunyuan.media.video import FramePicker
 
 SIZE, FPS = (128, 72), 24
+MIXED = (3, 8, 15, 27, 40)  # seconds of the clips in a round
+AT_ONCE = 10  # seconds; what is longer is made in windows
 MIB = 1 << 20
 
 
@@ -123,13 +128,47 @@ def measure(video: Path, steps: int, marker: bool) -> dict[str, float]:
         }  # fmt: skip
 
 
+def measure_mixed(minutes: float, steps: int) -> Iterator[tuple[float, float, float]]:
+    """After each round: minutes made so far, CPU seconds per second of it, anonymous memory in MiB."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        out, videos = Path(folder) / "out.mp4", [Path(folder) / f"{seconds}.mp4" for seconds in MIXED]
+        for video, seconds in zip(videos, MIXED, strict=True):
+            render(video, seconds)
+        models = FoleyModels.load(None, None, Placement.choose())
+        made = 0
+        while made < 60 * minutes:
+            started = time.process_time()
+            for video, seconds in zip(videos, MIXED, strict=True):
+                make_anew(FoleyJob(out=out, video=video, steps=steps, prompt="rain"), seconds, models)
+            made += sum(MIXED)
+            yield made / 60, (time.process_time() - started) / sum(MIXED), anonymous_mib()
+
+
+@torch.inference_mode()
+def make_anew(job: FoleyJob, seconds: float, models: FoleyModels) -> None:
+    job.out.unlink(missing_ok=True)
+    if seconds <= AT_ONCE:
+        list(foley.make(job, models, lambda items, *_: items))
+    else:
+        list(foley_film.make_film(job, foley_film.plan_of(job, seconds), models, lambda items, *_: items))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("minutes", type=float, nargs="*", default=[1, 5, 20])
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--marker", action="store_true", help="without the two encoders")
+    parser.add_argument(
+        "--mixed", type=float, metavar="MINUTES", help="of clips of mixed lengths, in one process"
+    )
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.mixed:
+        print("minutes   CPU s per s   anonymous MiB")
+        for made, pace, memory in measure_mixed(options.mixed, options.steps):
+            print(f"{made:7.1f} {pace:13.3f} {memory:15.1f}", flush=True)
+        return
     if options.one:
         print(json.dumps(measure(options.one, options.steps, options.marker)))
         return
