@@ -54,6 +54,8 @@ def make(job: AvatarJob, models: AvatarModels, progress: Progress) -> str:
     """Run the job; returns the path of the finished file. Nothing unfinished stands under its name."""
     image = read_picture(job.image)
     picture = resize(image, job.size)
+    if job.memory is not None:
+        models = models.within(job.memory, (picture.shape[0], picture.shape[1]))
     with torch.inference_mode():
         heard = listen(job, models)
         timing = heard.timing
@@ -162,10 +164,10 @@ def read_prompts(
     job: AvatarJob, models: AvatarModels, picture: np.ndarray
 ) -> tuple[AvatarPrompt, AvatarPrompt]:
     """Positive and negative."""
-    encoder = models.text_encoder()
-    seen = encoder.see(llava_pixels(picture).to(models.placement.device))
     words = with_quality(job.prompt) if job.quality else job.prompt
-    return encoder.encode(words, seen), encoder.encode(job.negative_prompt, seen)
+    with models.text_encoder() as encoder:
+        seen = encoder.see(llava_pixels(picture).to(models.placement.device))
+        return encoder.encode(words, seen), encoder.encode(job.negative_prompt, seen)
 
 
 def sample(
@@ -176,26 +178,33 @@ def sample(
 
     work: the job's folder, where they are kept between steps.
     """
-    transformer = models.transformer()
     channels, _, height, width = clip.scene.reference.shape[1:]
     ring = timing.ring_latents
     latents = draw_noise((1, channels, timing.noise_latents, height, width), job.seed)[:, :, :ring]
     sigmas = flow_sigmas(job.steps, shift=job.flow_shift)
-    velocity = RingVelocity.of(
-        transformer, clip, job.settings, job.steps, ring, keep_on="cpu", dtype=models.placement.dtype
-    )
-    folder = RingFolder(work, velocity.schedule, measured=velocity.step_cache is not None)
-    done, latents = folder.read(latents)
-    states = folder.keep(denoise_ring(velocity, latents, sigmas, done=done), done)
-    for latents in progress(states, job.steps - done, "Making the video"):  # noqa: B007 - the last is used
-        pass
+    with models.transformer() as transformer:
+        velocity = RingVelocity.of(
+            transformer, clip, job.settings, job.steps, ring,
+            keep_on="cpu", dtype=models.placement.dtype, together=not models.halves_apart,
+        )  # fmt: skip
+        folder = RingFolder(work, velocity.schedule, measured=velocity.step_cache is not None)
+        done, latents = folder.read(latents)
+        states = folder.keep(denoise_ring(velocity, latents, sigmas, done=done), done)
+        for latents in progress(states, job.steps - done, "Making the video"):  # noqa: B007 - the last is used
+            pass
     return latents[:, :, : timing.latents]
 
 
 def pictures(models: AvatarModels, latents: Tensor, timing: AvatarTiming) -> Iterator[np.ndarray]:
     """The video's frames, (h, w, 3) uint8, as they are decoded."""
     vae, left = models.video_vae(), timing.kept_frames
-    for piece in vae.decode_frames(latents, models.placement.device):
-        shown = piece[0, :left]
+    # Nothing here holds a piece on the device while the next one is decoded.
+    for piece in map(levels, vae.decode_frames(latents, models.placement.device)):
+        shown = piece[:left]
         left -= len(shown)
-        yield from (shown * LEVELS).byte().cpu().numpy()
+        yield from shown
+
+
+def levels(piece: Tensor) -> np.ndarray:
+    """(1, t, h, w, 3) in [0, 1] to (t, h, w, 3) uint8."""
+    return (piece[0] * LEVELS).byte().cpu().numpy()

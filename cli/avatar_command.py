@@ -19,7 +19,7 @@ from ..model_loaders.avatar_folder import FORMS
 from . import avatar
 from .avatar_job import AvatarJob, SpokenBy
 from .avatar_models import AvatarModels
-from .shared_options import DEFAULT, add_job_folder, add_placement
+from .shared_options import DEFAULT, add_job_folder, add_memory, add_placement
 
 
 def add_parser(commands) -> None:
@@ -118,6 +118,7 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
         help="which transformer, if the folder holds both; fp8 also keeps, or makes, its layers 8 bits wide",
     )  # fmt: skip
     add_placement(group, "VAE")
+    add_memory(group, "what has no room there waits in host memory, and it is said how much")
 
 
 def run(options: argparse.Namespace) -> None:

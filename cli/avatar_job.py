@@ -14,7 +14,7 @@ from ..hunyuan.avatar.step_cache import TOLERANCE
 from ..hunyuan.avatar.timing import FPS
 from ..hunyuan.media.encode import check_encodable
 from ..hunyuan.media.source import check_readable
-from .shared_options import check_numbers, option
+from .shared_options import check_memory, check_numbers, option
 
 POINT = re.compile(r"@(\d+(?:\.\d+)?|\.\d+),(\d+(?:\.\d+)?|\.\d+)$")  # at the end of a voice
 FRAME_RATES = (5.0, 60.0)  # frames per second
@@ -88,6 +88,7 @@ class AvatarJob:
     dtype: str | None = None
     vae_dtype: str = "float32"
     device: str | None = None
+    memory: float | None = None  # GB of the device
 
     def __post_init__(self) -> None:
         if not self.voices:
@@ -100,6 +101,8 @@ class AvatarJob:
         check_encodable(self.out)
 
     def _check_numbers(self) -> None:
+        if self.memory is not None:
+            check_memory(self.memory)
         check_numbers(self, LEAST)
         for name in ABOVE_ZERO:
             if getattr(self, name) <= 0:

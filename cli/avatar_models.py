@@ -1,14 +1,17 @@
 """Avatar's networks from one folder, or the pocket ones of the pack: each is loaded for its part of the work.
 
-One after another they fit where all of them together would not: the largest is what counts.
+One after another they fit where all of them together would not: the largest is what counts. Within a given
+amount of memory, parts of it wait in host memory.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
+from ..host.standalone.avatar_plan import AvatarPlan, blocks_of, layers_of, on_device, plan_avatar
 from ..host.standalone.memory import DTYPES, Placement
+from ..host.standalone.memory_plan import GB, limit_cuda
 from ..hunyuan.avatar.face_detector import ScrfdDetector
 from ..hunyuan.avatar.speech_encoder import SpeechEncoder
 from ..hunyuan.avatar.text_encoder import TextEncoder
@@ -19,17 +22,22 @@ from ..model_loaders.avatar import load_transformer, load_video_vae
 from ..model_loaders.avatar_encoders import load_speech_encoder, load_text_encoder
 from ..model_loaders.avatar_folder import POCKET, AvatarFiles, find_avatar
 from ..model_loaders.face_detector import load_face_detector
+from .avatar_memory import form_of, llava_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvatarModels:
-    """Where the networks are, and what they are loaded onto. All come in eval mode, on their device."""
+    """Where the networks are, and what they are loaded onto. All come in eval mode, on their device.
+
+    plan: how they fit into an amount of memory, where one is given.
+    """
 
     files: AvatarFiles
     placement: Placement
     origin: str  # for people
     vae_dtype: str = "float32"
     keep_float8: bool = False  # whether the transformer's layers stay, or become, 8 bits wide
+    plan: AvatarPlan | None = None
 
     @classmethod
     def find(cls, folder: Path | None, form: str | None, placement: Placement, **how) -> "AvatarModels":
@@ -37,6 +45,20 @@ class AvatarModels:
         origin = str(folder) if folder else "pocket (tiny and untrained: the picture is noise)"
         files = find_avatar(folder or POCKET, form)
         return cls(files=files, placement=placement, origin=origin, keep_float8=form == "fp8", **how)
+
+    def within(self, gigabytes: float, size: tuple[int, int]) -> "AvatarModels":
+        """The same, within so much of the device's memory; it is said how, and torch is held to it.
+
+        size: height and width of the video. Raises: ValueError naming the least that works.
+        """
+        form = form_of(
+            self.files, self.placement, size, vae_dtype=self.vae_dtype, keep_float8=self.keep_float8
+        )
+        budget = int(gigabytes * GB)
+        plan = plan_avatar(budget, form)
+        print(f"Memory: {plan}")
+        limit_cuda(budget, self.placement.device)
+        return replace(self, plan=plan)
 
     def face_detector(self) -> ScrfdDetector:
         """Raises FileNotFoundError if there is none: then only a mask can say who speaks."""
@@ -50,18 +72,28 @@ class AvatarModels:
     def speech_encoder(self) -> SpeechEncoder:
         return load_speech_encoder(self.files.whisper).to(self.placement.device)
 
-    def text_encoder(self) -> TextEncoder:
-        """LLaVA in its file's own dtype on a GPU, as published."""
-        dtype = torch.float32 if self.placement.device.type == "cpu" else None
-        encoder = load_text_encoder(self.files.llava, self.files.clip, dtype)
-        encoder.llava.to(self.placement.device)
+    @contextmanager
+    def text_encoder(self) -> Iterator[TextEncoder]:
+        """To be used while the context lasts, like the transformer."""
+        encoder = load_text_encoder(self.files.llava, self.files.clip, llava_dtype(self.placement))
         encoder.clip.to(self.placement.device)
-        return encoder
+        stage = self.plan.llava if self.plan else None
+        with on_device(encoder.llava, layers_of(encoder.llava), stage, self.placement.device):
+            yield encoder
 
     def video_vae(self) -> VideoVAE:
         return load_video_vae(self.files.video_vae, DTYPES[self.vae_dtype]).to(self.placement.device)
 
-    def transformer(self) -> AvatarTransformer:
+    @contextmanager
+    def transformer(self) -> Iterator[AvatarTransformer]:
         dtype = self.placement.dtype
         layers = FLOAT8 if self.keep_float8 else dtype
-        return load_transformer(self.files.transformer, layers, rest=dtype).to(self.placement.device)
+        transformer = load_transformer(self.files.transformer, layers, rest=dtype)
+        stage = self.plan.transformer if self.plan else None
+        with on_device(transformer, blocks_of(transformer), stage, self.placement.device):
+            yield transformer
+
+    @property
+    def halves_apart(self) -> bool:
+        """Whether halves of guidance run in turn, for want of memory; which shows in the last digits."""
+        return self.plan is not None and self.plan.transformer.apart

@@ -22,7 +22,7 @@ from .avatar_job import AvatarJob
 from .avatar_models import AvatarModels
 
 # What says where things lie or how the work is done, not what comes out.
-NOT_SETTINGS = {"out", "image", "voices", "masks", "job", "keep_job", "restart", "device", "dtype"}
+NOT_SETTINGS = {"out", "image", "voices", "masks", "job", "keep_job", "restart", "device", "dtype", "memory"}
 
 PART, SUFFIX = "ring_", ".safetensors"  # around the number of steps that are done
 
@@ -89,6 +89,8 @@ def identity(job: AvatarJob, models: AvatarModels) -> dict[str, dict[str, Any]]:
     settings = {name: value for name, value in fields.items() if name not in NOT_SETTINGS}
     settings["points"] = [voice.point for voice in job.voices]
     placement = {"device": models.placement.device, "dtype": models.placement.dtype}
+    if models.halves_apart:  # not said otherwise, as jobs were begun before
+        placement["halves of guidance"] = "in turn"
     return {
         "inputs": {
             "image": digest(job.image),

@@ -1,7 +1,6 @@
 """`--memory` and `--weight-dtype`: in which form Foley's transformer is held, and where all networks lie."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..model_loaders.foley import load_transformer
 from ..model_loaders.foley_packed import is_packed, load_packed_transformer, read_form
+from .shared_options import add_memory, check_memory
 
 FULL = "full"
 WEIGHT_DTYPES = (FULL, "fp8", "int8")
@@ -29,11 +29,7 @@ TEXT_ACTIVATIONS = 128 << 20  # bytes; assumed for two prompts of 512 tokens
 
 def add_memory_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("small memory")
-    group.add_argument(
-        "--memory", type=float, metavar="GB",
-        help="of the graphics card: chooses the best form of the weights that fits, and says which (on a CPU:"
-        " does the same, and saves little)",
-    )  # fmt: skip
+    add_memory(group, "chooses the best form of the weights that fits, and says which")
     group.add_argument(
         "--weight-dtype", choices=WEIGHT_DTYPES,
         help="how the transformer's layers are stored: as they compute, or in a byte a weight (default: full,"
@@ -51,10 +47,7 @@ class MemoryLimit:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.gigabytes < math.inf:
-            raise ValueError(
-                f"--memory {self.gigabytes:g} is no size: give the graphics card's memory in GB, 8 say."
-            )
+        check_memory(self.gigabytes)
 
     @property
     def bytes(self) -> int:

@@ -38,6 +38,20 @@ def add_job_folder(group: _ArgumentGroup, what: str, more: str = "") -> None:
     group.add_argument("--restart", action="store_true", help="throw away what another job left there")
 
 
+def add_memory(group: ArgumentParser | _ArgumentGroup, how: str) -> None:
+    """--memory. how: networks are made to fit."""
+    group.add_argument(
+        "--memory", type=float, metavar="GB",
+        help=f"of the graphics card: {how} (on a CPU: does the same, and saves little)",
+    )  # fmt: skip
+
+
+def check_memory(gigabytes: float) -> None:
+    """Raise ValueError for an amount of memory that is none."""
+    if not 0 < gigabytes < math.inf:
+        raise ValueError(f"--memory {gigabytes:g} is no size: give the graphics card's memory in GB, 8 say.")
+
+
 def check_numbers(job: Any, least: Mapping[str, float]) -> None:
     """Raise ValueError for a job's number that is none, or that is less than it must be at least.
 

@@ -44,11 +44,8 @@ def load_transformer(
     """
     if dtype == torch.float8_e5m2:
         raise ValueError("Avatar's 8-bit layers are float8_e4m3fn, not float8_e5m2. Choose that.")
-    checkpoint = open_checkpoint(path)
-    require(checkpoint, AVATAR_TRANSFORMER)
+    transformer, checkpoint = _open_transformer(path)
     plain = without_scales(checkpoint)
-    with reading_sizes(plain, AVATAR_TRANSFORMER):
-        transformer = AvatarTransformer(AvatarConfig.from_shapes(plain.shapes), device="meta")
 
     layers = block_layers(transformer)
     found = scales_of(checkpoint, layers, scales)
@@ -56,6 +53,24 @@ def load_transformer(
         return _load_float8(transformer, stored(plain, found, layers), layers, rest)
     source = restored(plain, found, dtype) if found and dtype is not None else plain
     return load_strict(transformer, source, AVATAR_TRANSFORMER, dtype=dtype)
+
+
+def sized_transformer(path: Path | str, dtype: torch.dtype, rest: torch.dtype) -> AvatarTransformer:
+    """What `load_transformer` gives, without values, on the meta device. Raises as it does."""
+    transformer, _ = _open_transformer(path)
+    transformer.to(rest)
+    if dtype == FLOAT8:
+        _use_float8(transformer)
+    return transformer
+
+
+def _open_transformer(path: Path | str) -> tuple[AvatarTransformer, Checkpoint]:
+    """The transformer of the size that a file's tensors have, without values, and the file."""
+    checkpoint = open_checkpoint(path)
+    require(checkpoint, AVATAR_TRANSFORMER)
+    plain = without_scales(checkpoint)
+    with reading_sizes(plain, AVATAR_TRANSFORMER):
+        return AvatarTransformer(AvatarConfig.from_shapes(plain.shapes), device="meta"), checkpoint
 
 
 def block_layers(transformer: AvatarTransformer) -> list[str]:
@@ -70,10 +85,14 @@ def block_layers(transformer: AvatarTransformer) -> list[str]:
 def _load_float8(
     transformer: AvatarTransformer, checkpoint: Checkpoint, layers: list[str], rest: torch.dtype | None
 ) -> AvatarTransformer:
-    use_float8(transformer.double_blocks)
-    use_float8(transformer.single_blocks)
+    _use_float8(transformer)
     keep = {f"{layer}{part}" for layer in layers for part in (".weight", SCALE)}
     return load_strict(transformer, checkpoint, AVATAR_TRANSFORMER, dtype=rest, keep=keep)
+
+
+def _use_float8(transformer: AvatarTransformer) -> None:
+    use_float8(transformer.double_blocks)
+    use_float8(transformer.single_blocks)
 
 
 def load_video_vae(path: Path | str, dtype: torch.dtype = torch.float32) -> VideoVAE:
@@ -83,13 +102,23 @@ def load_video_vae(path: Path | str, dtype: torch.dtype = torch.float32) -> Vide
             file's own metadata.
     Raises: FileNotFoundError, PermissionError; ValueError naming the file, the tensor and the expectation.
     """
+    vae, checkpoint = _open_video_vae(path)
+    return load_strict(vae, checkpoint, VIDEO_VAE, dtype=dtype)
+
+
+def sized_video_vae(path: Path | str, dtype: torch.dtype = torch.float32) -> VideoVAE:
+    """What `load_video_vae` gives, without values, on the meta device. Raises as it does."""
+    return _open_video_vae(path)[0].to(dtype)
+
+
+def _open_video_vae(path: Path | str) -> tuple[VideoVAE, Checkpoint]:
+    """The autoencoder of the size that a file's tensors have, without values, and the file."""
     checkpoint = open_checkpoint(_vae_file(Path(path)))
     checkpoint = checkpoint.renamed(lambda name: name.removeprefix(VAE_PREFIX))
     require(checkpoint, VIDEO_VAE)
     settings = _vae_settings(checkpoint)
     with reading_sizes(checkpoint, VIDEO_VAE):
-        vae = VideoVAE(VideoVAEConfig.from_shapes(checkpoint.shapes, settings), device="meta")
-    return load_strict(vae, checkpoint, VIDEO_VAE, dtype=dtype)
+        return VideoVAE(VideoVAEConfig.from_shapes(checkpoint.shapes, settings), device="meta"), checkpoint
 
 
 def _vae_file(path: Path) -> Path:

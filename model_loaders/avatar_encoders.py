@@ -80,13 +80,27 @@ def load_llava(path: Path | str, dtype: torch.dtype | None = None) -> Llava:
     dtype:  None keeps the file's, float16 as published.
     Raises: FileNotFoundError, PermissionError; ValueError naming the file, the tensor and the expectation.
     """
+    llava, checkpoint = _open_llava(path)
+    return load_strict(llava, checkpoint, LLAVA, ignore=llava.config.unused, dtype=dtype)
+
+
+def sized_llava(path: Path | str, dtype: torch.dtype | None = None) -> Llava:
+    """What `load_llava` gives, without values, on the meta device. Raises as it does.
+
+    Of a file whose tensors differ in dtype, all are taken to be as wide as the widest.
+    """
+    llava, checkpoint = _open_llava(path)
+    found = (kind for kind in checkpoint.dtypes.values() if kind.is_floating_point)
+    return llava.to(dtype or max(torch.bfloat16, *found, key=lambda kind: kind.itemsize))
+
+
+def _open_llava(path: Path | str) -> tuple[Llava, Checkpoint]:
+    """LLaVA of the size that a file's tensors have, without values, and the file."""
     path = whole(Path(path))
     checkpoint = _open(path, LLAVA, published_llava_name)
     require(checkpoint, LLAVA)
     with reading_sizes(checkpoint, LLAVA):
-        config = _llava_config(checkpoint, path / "config.json")
-        llava = Llava(config, device="meta")
-    return load_strict(llava, checkpoint, LLAVA, ignore=config.unused, dtype=dtype)
+        return Llava(_llava_config(checkpoint, path / "config.json"), device="meta"), checkpoint
 
 
 def published_llava_name(name: str) -> str:
@@ -132,6 +146,19 @@ def load_clip_text(
     tokenizer: a folder or tokenizer.json, where the files do not lie beside the weights.
     Raises:    FileNotFoundError, PermissionError; ValueError naming the file, the tensor and the expectation.
     """
+    encoder, checkpoint = _open_clip_text(path, tokenizer)
+    places = encoder.text_model.embeddings.position_embedding.num_embeddings
+    constants = {f"{TEXT}embeddings.position_ids": torch.arange(places)[None]}
+    return load_strict(encoder, checkpoint, CLIP, ignore=NOT_TEXT, dtype=dtype, constants=constants)
+
+
+def sized_clip_text(path: Path | str, dtype: torch.dtype = torch.float32) -> ClipText:
+    """What `load_clip_text` gives, without values, on the meta device. Raises as it does."""
+    return _open_clip_text(path, None)[0].to(dtype)
+
+
+def _open_clip_text(path: Path | str, tokenizer: Path | str | None) -> tuple[ClipText, Checkpoint]:
+    """The tower of the size that a file's tensors have, without values, and the file."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     path = whole(Path(path))
@@ -146,11 +173,7 @@ def load_clip_text(
         if (last := max(words.get_vocab().values())) >= config.vocab_size:
             raise ValueError(f"its tokenizer knows token {last}, the network {config.vocab_size} tokens.")
         with torch.device("meta"):
-            encoder = ClipText(CLIPTextModel(config), words)
-
-    places = torch.arange(config.max_position_embeddings)[None]
-    constants = {f"{TEXT}embeddings.position_ids": places}
-    return load_strict(encoder, checkpoint, CLIP, ignore=NOT_TEXT, dtype=dtype, constants=constants)
+            return ClipText(CLIPTextModel(config), words), checkpoint
 
 
 def published_clip_name(name: str) -> str:

@@ -152,7 +152,7 @@ def alone(
     step = one_step(transformer.to(device), plan.form.config, setting)
     _, steps = measure(step, device, repeats)
     transformer.to("cpu")
-    sizes = [plan.form.blocks[number] for number in plan.streamed]
+    sizes = [plan.form.weights.blocks[number] for number in plan.streamed]
     _, copies = measure(copying(sizes, device), device, repeats)
     return {
         "streamed GiB": sum(sizes) / GB,

@@ -1,5 +1,6 @@
 """How much memory a network needs beside its weights, counted on the meta device: nothing is computed."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ...hunyuan.avatar.timing import WINDOW_LATENTS
+from ...hunyuan.avatar.video_vae import VideoVAE
+from ...hunyuan.avatar.video_vae_config import SPACE_RATIO, VideoVAEConfig
 from ...hunyuan.foley.config import FoleyConfig
 from ...hunyuan.foley.timing import FoleyTiming
 from ...hunyuan.foley.transformer import FoleyTransformer
@@ -108,6 +112,17 @@ def of_foley(
         return network(empty(config.latent_channels, timing.latent_frames), t, conditions)
 
     return peak_bytes(run) + keys
+
+
+def of_video(config: VideoVAEConfig, dtype: torch.dtype, height: int, width: int) -> int:
+    """The peak of decoding a video tile by tile, with the frames that wait to be blended and written.
+
+    height, width: of the video, in pixels. A longer one than a window's takes no more.
+    """
+    vae = VideoVAE(config, dtype=dtype, device="meta", attention=unwritten)
+    shape = 1, config.latent_channels, WINDOW_LATENTS, height // SPACE_RATIO, width // SPACE_RATIO
+    latents = torch.empty(shape, device="meta")
+    return peak_bytes(lambda: deque(vae.decode_frames(latents), maxlen=0))
 
 
 def unwritten(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -2,12 +2,14 @@
 
 What lies on the device at once is the transformer, whole or by blocks, and the smaller networks: all of them
 together, or one after another. Forms are tried from the best downwards; the first that fits is taken.
+`avatar_plan` does the same for Avatar.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -21,8 +23,9 @@ from .streaming import BlockStream, byte_size
 from .turns import Turns
 
 GB = 2**30  # as the memory of graphics cards is counted
-# Assumed, not measured: a CUDA context with its libraries, and what an allocator cannot use of what it holds.
-CONTEXT = int(0.6 * GB)
+# A CUDA context with its libraries: 0.68 GB on an H100 with torch 2.11. What an allocator cannot use of what
+# it holds comes on top, within what torch is limited to.
+CONTEXT = int(0.7 * GB)
 SLACK = 1.1  # of activations
 PLACES = 2  # blocks on the device while streaming
 
@@ -37,6 +40,70 @@ class Needs:
     @property
     def total(self) -> int:
         return self.weights + int(SLACK * self.activations)
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """The weights of a network whose blocks may be streamed, in bytes.
+
+    rest:   of all that is in no block.
+    blocks: of each, in the order in which they run.
+    """
+
+    rest: int
+    blocks: tuple[int, ...]
+
+    @classmethod
+    def of(cls, network: nn.Module, blocks: Iterable[nn.Module]) -> "BlockSizes":
+        sizes = tuple(byte_size(block) for block in blocks)
+        return cls(byte_size(network) - sum(sizes), sizes)
+
+    def on_device(self, streamed: Sequence[int]) -> int:
+        """Bytes on the device while these blocks are streamed."""
+        stay = self.rest + sum(self.blocks) - sum(self.blocks[number] for number in streamed)
+        return stay + PLACES * max((self.blocks[number] for number in streamed), default=0)
+
+    def streamings(self) -> Iterator[tuple[int, ...]]:
+        """Numbers of blocks to stream: as few as save anything, then more and more."""
+        total = len(self.blocks)
+        for count in range(PLACES + 1, total + 1):
+            yield spread(count, total)
+
+
+class Plan(Protocol):
+    """A way to use networks. peak: bytes on the device at once, at most. how: as people are told."""
+
+    @property
+    def peak(self) -> int: ...
+    @property
+    def how(self) -> str: ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+def best_within(
+    budget: int, plans: Iterable[AnyPlan], advice: str = "Give more."
+) -> tuple[AnyPlan, AnyPlan | None]:
+    """The first plan that fits, and the one before it, if there is one.
+
+    plans:  the best first. advice: what to do where none fits.
+    Raises: ValueError naming the least that works.
+    """
+    tried: list[AnyPlan] = []
+    for plan in plans:
+        if plan.peak <= budget:
+            return plan, tried[-1] if tried else None
+        tried.append(plan)
+    raise too_little(budget, min(tried, key=lambda plan: plan.peak), advice)
+
+
+def too_little(budget: int, least: Plan, advice: str) -> ValueError:
+    """What to raise where less than the least is given."""
+    return ValueError(
+        f"{budget / GB:.3g} GB are too little: the least that works is {in_gb(least.peak)}, with {least.how}."
+        f" {advice}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +131,12 @@ class FoleyForm:
         return network
 
     @cached_property
-    def blocks(self) -> list[int]:
-        """Bytes of each block, in the order in which they run."""
-        return [byte_size(block) for block in blocks_of(self.network)]
-
-    @cached_property
-    def rest(self) -> int:
-        """Bytes of all that is in no block."""
-        return byte_size(self.network) - sum(self.blocks)
+    def weights(self) -> BlockSizes:
+        return BlockSizes.of(self.network, blocks_of(self.network))
 
     @cached_property
     def activations(self) -> int:
         return int(SLACK * of_foley(self.config, self.packings, self.dtype, self.rows, self.seconds))
-
-    def on_device(self, streamed: Sequence[int]) -> int:
-        """Bytes of weights on the device while these blocks are streamed."""
-        if not streamed:
-            return self.rest + sum(self.blocks)
-        places = PLACES * max(self.blocks[number] for number in streamed)
-        return self.rest + sum(self.blocks) - sum(self.blocks[number] for number in streamed) + places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +156,23 @@ class MemoryPlan:
     better: "MemoryPlan | None" = None
 
     def __str__(self) -> str:
-        why = f" ({self.better.how} would need {_gb(self.better.peak)})" if self.better else ""
-        return f"{self.how}: {_gb(self.peak)} by arithmetic{why}"
+        return f"{self.how}: {in_gb(self.peak)} by arithmetic{would_need(self.better)}"
 
     @property
     def how(self) -> str:
         name = f"weights as {self.form.name}"
         if self.streamed:
-            return f"{name}, {len(self.streamed)} of {len(self.form.blocks)} blocks streamed from host memory"
+            blocks = len(self.form.weights.blocks)
+            return f"{name}, {len(self.streamed)} of {blocks} blocks streamed from host memory"
         return f"{name}, {'all networks stay' if self.together else 'networks take turns'}"
 
 
-def _gb(size: int) -> str:
+def would_need(better: Plan | None) -> str:
+    """Why not the plan that comes before the chosen one, if there is one."""
+    return f" ({better.how} would need {in_gb(better.peak)})" if better else ""
+
+
+def in_gb(size: int) -> str:
     """Rounded up: what is said to be needed is enough."""
     return f"{math.ceil(100 * size / GB) / 100:.2f} GB"
 
@@ -123,22 +182,15 @@ def plan_memory(budget: int, forms: Sequence[FoleyForm], others: Sequence[Needs]
 
     Raises: ValueError naming the least that works.
     """
-    tried: list[MemoryPlan] = []
-    for plan in candidates(forms, others):
-        if plan.peak <= budget:
-            return replace(plan, better=tried[-1] if tried else None)
-        tried.append(plan)
-    least = min(tried, key=lambda plan: plan.peak)
-    raise ValueError(
-        f"{budget / GB:.3g} GB are too little: the least that works is {_gb(least.peak)}, with {least.how}."
-        " Give more, or make less at once with --seconds or --batch."
-    )
+    advice = "Give more, or make less at once with --seconds or --batch."
+    plan, better = best_within(budget, candidates(forms, others), advice)
+    return replace(plan, better=better)
 
 
 def candidates(forms: Sequence[FoleyForm], others: Sequence[Needs]) -> Iterator[MemoryPlan]:
     """The ways to use the forms, the best first: each whole, then the last by blocks, more and more."""
     for form in forms:
-        whole = form.on_device(())
+        whole = form.weights.on_device(())
         most = max([form.activations, *(other.total - other.weights for other in others)])
         together = whole + sum(other.weights for other in others) + most
         turns = max([whole + form.activations, *(other.total for other in others)])
@@ -146,9 +198,8 @@ def candidates(forms: Sequence[FoleyForm], others: Sequence[Needs]) -> Iterator[
         yield MemoryPlan(form=form, streamed=(), together=False, peak=CONTEXT + turns)
     form = forms[-1]
     beside = max([form.activations, *(other.total for other in others)])
-    for count in range(PLACES + 1, len(form.blocks) + 1):
-        streamed = spread(count, len(form.blocks))
-        peak = CONTEXT + form.on_device(streamed) + beside
+    for streamed in form.weights.streamings():
+        peak = CONTEXT + form.weights.on_device(streamed) + beside
         yield MemoryPlan(form=form, streamed=streamed, together=False, peak=peak)
 
 

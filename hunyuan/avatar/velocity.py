@@ -70,12 +70,14 @@ class RingVelocity:
         step_cache: ErrorDrivenCache | None = None,
         keep_on: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        together: bool = True,
     ) -> None:
         """step_cache: decides about cached steps where the schedule has none.
         keep_on: the device where kept features wait; None is where they are computed.
+        together: whether both halves of guidance may run in one batch; above `LARGEST_BATCH` they never do.
         """
         check_masks(clip.characters, clip.scene)
-        self.model, self.schedule, self.dtype = model, schedule, dtype
+        self.model, self.schedule, self.dtype, self.together = model, schedule, dtype, together
         self.ring_latents, self.shift, self.overlap = ring_latents, shift, overlap
         self.positive, self.negative = (
             model.prepare(replace(prompt, states=prompt.states.to(dtype)), clip.scene)
@@ -146,8 +148,8 @@ class RingVelocity:
     def _full(self, x: Tensor, t: Tensor, step: int, window: Window) -> list[Tensor]:
         plan = self.schedule[step]
         halves = self._speaking(plan, window, len(t))
-        small = x.shape[-2] * x.shape[-1] <= LARGEST_BATCH
-        together = small and halves[0].stacks_with(halves[1])
+        may_share = self.together and x.shape[-2] * x.shape[-1] <= LARGEST_BATCH
+        together = may_share and halves[0].stacks_with(halves[1])
         shared = None if plan.negative else self.model.open(x, t, halves[0])
         velocities, kept = [], []
         for group in [halves] if together else [[half] for half in halves]:

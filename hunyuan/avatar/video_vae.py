@@ -94,8 +94,8 @@ class VideoVAE(nn.Module):
 
         device: as in `decode_tiles`.
         """
-        for video in self.decode_tiles(latents / self.config.scaling_factor, device):
-            yield rearrange(video.float() / 2 + 0.5, "b c t h w -> b t h w c").clamp(0, 1)
+        # Nothing here holds a piece while the next one is decoded.
+        return map(as_pictures, self.decode_tiles(latents / self.config.scaling_factor, device))
 
     def _moments(self, video: Tensor) -> Tensor:
         return self.quant_conv(self.encoder(video.to(self.quant_conv.weight.dtype)))
@@ -118,3 +118,8 @@ class VideoVAE(nn.Module):
                 f"The video VAE decodes latents (batch, {channels}, frames, height, width), "
                 f"not {tuple(latents.shape)}. Connect latents of an Avatar sampler."
             )
+
+
+def as_pictures(video: Tensor) -> Tensor:
+    """(b, 3, t, h, w) in [-1, 1] to (b, t, h, w, 3), float32 RGB in [0, 1]."""
+    return rearrange(video.float() / 2 + 0.5, "b c t h w -> b t h w c").clamp(0, 1)

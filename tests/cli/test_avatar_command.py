@@ -344,8 +344,8 @@ def test_cancelling_leaves_nothing_behind(tmp_path, face, spoken, monkeypatch, c
 
 
 def test_the_transformer_may_be_kept_in_8_bits(face, spoken, models):
-    narrow = replace(models, keep_float8=True).transformer()
-    assert any(isinstance(module, Float8Linear) for module in narrow.modules())
+    with replace(models, keep_float8=True).transformer() as narrow:
+        assert any(isinstance(module, Float8Linear) for module in narrow.modules())
     job = job_of(face, spoken)
     full, small = sampled(job, models), sampled(job, replace(models, keep_float8=True))
     assert 0 < (full - small).norm() / full.norm() < 0.2

@@ -108,10 +108,10 @@ def test_streamed_blocks_lie_as_far_apart_as_can_be():
 def test_planned_bytes_of_weights_are_those_of_the_published_network(published):
     plain, packed = published["xxl"]
     exact = sum(value.numel() for value in plain.network.state_dict().values())
-    assert plain.on_device(()) == pytest.approx(2 * exact, rel=1e-3)
-    assert len(plain.blocks) == XXL.joint_depth + XXL.audio_depth
+    assert plain.weights.on_device(()) == pytest.approx(2 * exact, rel=1e-3)
+    assert len(plain.weights.blocks) == XXL.joint_depth + XXL.audio_depth
     narrow = sum(plain.network.get_submodule(name).weight.numel() for name in packed.packings)
-    assert packed.on_device(()) == pytest.approx(2 * exact - narrow, rel=2e-3)
+    assert packed.weights.on_device(()) == pytest.approx(2 * exact - narrow, rel=2e-3)
     assert byte_size(form(XXL, FP8).network) == byte_size(packed.network)
 
 
@@ -228,9 +228,9 @@ def test_weights_on_the_device_are_what_was_planned(count):
         torch.empty(1, 6, 50, device="meta"), torch.full((1,), 400.0, device="meta"), network.prepare(*given)
     )
     # One of both places is let go of by the block that leaves it, and filled for one that has not come yet.
-    largest = max(planned.blocks[number] for number in streamed)
-    assert planned.on_device(streamed) - largest <= peak + 256 * len(tensors_of(network))
-    assert peak <= planned.on_device(streamed)
+    largest = max(planned.weights.blocks[number] for number in streamed)
+    assert planned.weights.on_device(streamed) - largest <= peak + 256 * len(tensors_of(network))
+    assert peak <= planned.weights.on_device(streamed)
 
 
 def test_together_all_networks_go_to_the_device():

@@ -236,7 +236,7 @@ def test_a_plan_for_little_memory_is_carried_out_with_random_weights():
     plans = candidates(bench_memory.forms(setting, limit), needs_of(*small, limit))
     plan = next(plan for plan in plans if plan.streamed)
     made = bench_memory.carried_out(plan, small, limit, setting, arguments)
-    assert made["streamed GiB"] == pytest.approx(sum(plan.form.blocks[n] for n in plan.streamed) / GB)
+    assert made["streamed GiB"] == pytest.approx(sum(plan.form.weights.blocks[n] for n in plan.streamed) / GB)
     assert made["step s"] > 0
     expected = (made["resident step s"] + made["copies s"] - made["step s"]) / min(
         made["resident step s"], made["copies s"]

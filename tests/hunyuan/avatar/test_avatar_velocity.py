@@ -74,13 +74,17 @@ def test_the_two_halves_differ_in_prompt_and_speech(transformer, clip, inputs):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_large_windows_run_one_half_after_the_other(transformer, clip, inputs, monkeypatch):
+@pytest.mark.parametrize("large", [True, False])
+def test_large_windows_and_those_short_of_memory_run_one_half_after_the_other(
+    transformer, clip, inputs, monkeypatch, large
+):
     same_length = replace(clip, negative=inputs.prompt(3))
     schedule, x = published_schedule(4, cfg=7.5), inputs.latents(frames=33)
     together = RingVelocity(transformer, same_length, schedule, 33)(x, 1.0, 0)
-    monkeypatch.setattr(velocity_module, "LARGEST_BATCH", 0)
+    if large:
+        monkeypatch.setattr(velocity_module, "LARGEST_BATCH", 0)
     calls = calls_of(transformer, "speak", monkeypatch)
-    apart = RingVelocity(transformer, same_length, schedule, 33)(x, 1.0, 0)
+    apart = RingVelocity(transformer, same_length, schedule, 33, together=large)(x, 1.0, 0)
     assert [arguments[0].image.shape[0] for arguments in calls] == [1, 1]
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
 
