@@ -6,17 +6,16 @@ be launched. What is recorded reads and writes at fixed places, so the batch is 
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..hunyuan.foley.graphed import Capture, cuda_capture
 
 logger = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
 Compute = Callable[[Tensors], Tensors]  # from a batch, to what is to be known of the step
-Replay = Callable[[], None]
-Capture = Callable[[Callable[[], Any]], Replay]  # records what a function launches, without running it
 
 
 class RecordedSteps:
@@ -28,10 +27,10 @@ class RecordedSteps:
 
     def __init__(self, compute: Compute, device: torch.device, capture: Capture | None = None) -> None:
         """capture: in the place of CUDA's, for tests."""
-        self.compute, self.device = compute, device
-        self._capture = capture or cuda_capture(device)
+        self.compute = compute
+        self._capture = capture or cuda_capture(device, rehearse=False)
         self._met: set[object] = set()
-        self._recorded: dict[object, tuple[Tensors, Tensors, Replay]] = {}
+        self._recorded: dict[object, tuple[Tensors, Callable[[], Tensors]]] = {}
         self._plain = False
 
     @property
@@ -52,26 +51,11 @@ class RecordedSteps:
             self._plain = True
             logger.warning("Training goes on without CUDA graphs, more slowly: %s", error)
             return self.compute(batch)
-        inputs, answer, replay = self._recorded[shape]
+        inputs, replay = self._recorded[shape]
         for name, tensor in batch.items():
             inputs[name].copy_(tensor, non_blocking=True)
-        replay()
-        return answer
+        return replay()
 
     def _record(self, shape: object, batch: Tensors) -> None:
-        inputs, answer = {name: tensor.clone() for name, tensor in batch.items()}, {}
-        replay = self._capture(lambda: answer.update(self.compute(inputs)))
-        self._recorded[shape] = inputs, answer, replay
-
-
-def cuda_capture(device: torch.device) -> Capture:
-    """Records CUDA graphs, all in one pool of memory: none is replayed while another runs."""
-    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
-
-    def capture(compute: Callable[[], Any]) -> Replay:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream):
-            compute()
-        return graph.replay
-
-    return capture
+        inputs = {name: tensor.clone() for name, tensor in batch.items()}
+        self._recorded[shape] = inputs, self._capture(lambda: self.compute(inputs))

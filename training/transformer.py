@@ -105,14 +105,10 @@ class FlowObjective:
     """`flow_losses` of a learner."""
 
     def __init__(self, deviations: Tensor, alignment: Alignment) -> None:
-        """deviations: (c,), of the latents' channels."""
+        """deviations: (c,), of the latents' channels, on the device where they are trained."""
         self.channel_weights, self.alignment = weights_of(deviations), alignment
         self.channel_weights[-outline.CHANNELS :] *= OUTLINE_WEIGHT
         self.level = float(deviations.square().mean().sqrt())
-
-    def to(self, device: str) -> "FlowObjective":
-        self.channel_weights = self.channel_weights.to(device)
-        return self
 
     def __call__(self, learner: nn.Module, batch: Batch, _: object) -> dict[str, Tensor]:
         assert isinstance(learner, TransformerLearner)
@@ -144,7 +140,7 @@ def training(
     reading.run()
     begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), noise)  # type: ignore[arg-type]
     learner.transformer.sync_in.requires_grad_(False)
-    objective = FlowObjective(features.deviations(), alignment).to(plan.device)
+    objective = FlowObjective(features.deviations().to(plan.device), alignment)
     return Training(learner, objective, partial(draw_batch, features), plan, folder)
 
 

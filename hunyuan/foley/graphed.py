@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,17 @@ from .velocity import GuidedPass, GuidedVelocity, time_at
 
 logger = logging.getLogger(__name__)
 
-Replay = Callable[[], Tensor]  # computes anew from what the inputs hold now, into the same tensor each time
-Capture = Callable[[Callable[[], Tensor]], Replay]  # records what a function without arguments launches
+Answer = TypeVar("Answer")
+
+
+class Capture(Protocol):
+    """Records what a function without arguments launches.
+
+    What it gives computes anew from what the inputs hold then, into the same tensors each time.
+    """
+
+    def __call__(self, compute: Callable[[], Answer], /) -> Callable[[], Answer]: ...
+
 
 # How far a graph's first answer may be from the plain one, relative L2: the same kernels give the same
 # numbers, but a library may choose others for a step that is recorded.
@@ -110,27 +120,29 @@ class StepGraph:
         self.time.fill_(time_at(sigma))
 
 
-def cuda_capture(device: torch.device) -> Capture:
+def cuda_capture(device: torch.device, *, rehearse: bool = True) -> Capture:
     """Records CUDA graphs on a device, all in one pool of memory: none is replayed while another runs.
 
+    rehearse: compute once before that, unrecorded; not for what may be done but once.
     Raises: ValueError for another device.
     """
     if device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, and the network is on {device}. Do without them.")
     pool = torch.cuda.graph_pool_handle()
 
-    def capture(compute: Callable[[], Tensor]) -> Replay:
+    def capture(compute: Callable[[], Answer], /) -> Callable[[], Answer]:
         stream, graph = side_stream(device), torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream(device))
         # Torch leaves the stream that it records on only if recording went well; this one is always left.
         with torch.cuda.stream(stream):
-            compute()  # what a library does at a stream's first use must not be recorded
+            if rehearse:
+                compute()  # what a library does at a stream's first use must not be recorded
             # What other threads do meanwhile is none of the recording's business.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 answer = compute()
         torch.cuda.current_stream(device).wait_stream(stream)
 
-        def replay() -> Tensor:
+        def replay() -> Answer:
             with torch.inference_mode():  # torch writes to what it made in the mode of the recording
                 graph.replay()
             return answer
