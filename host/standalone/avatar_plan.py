@@ -20,12 +20,11 @@ from ...hunyuan.avatar.velocity import HALVES, LARGEST_BATCH
 from ...hunyuan.avatar.video_vae_config import SPACE_RATIO, VideoVAEConfig
 from ..planned_memory import avatar_factor, planned_bytes
 from .activations import of_video
-from .memory_plan import CONTEXT, GB, BlockSizes, Needs, best_within, in_gb, too_little, would_need
+from .memory_plan import CONTEXT, GB, MORE, BlockSizes, Needs, best_within, in_gb, too_little, would_need
 from .streaming import BlockStream
 
 TEXT_ACTIVATIONS = 1 * GB  # bytes; assumed for a prompt with its portrait
 NARROW = torch.float16  # what the decoder may compute in instead
-MORE = "Give more."
 SMALLER = "Give more, or make a smaller video with --size."
 
 
@@ -132,7 +131,7 @@ def transformer_stages(form: AvatarForm) -> Iterator[Stage]:
     yield Stage(how=f"{name}, all blocks stay{in_turn}", peak=whole + apart, apart=form.shares_a_batch)
     for streamed in form.weights.streamings():
         yield Stage(
-            how=f"{name}, {len(streamed)} of {len(form.weights.blocks)} blocks streamed from host memory",
+            how=f"{name}, {form.weights.told(streamed)}",
             peak=CONTEXT + form.weights.on_device(streamed) + apart,
             streamed=streamed,
             apart=form.shares_a_batch,

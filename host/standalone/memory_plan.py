@@ -28,6 +28,7 @@ GB = 2**30  # as the memory of graphics cards is counted
 CONTEXT = int(0.7 * GB)
 SLACK = 1.1  # of activations
 PLACES = 2  # blocks on the device while streaming
+MORE = "Give more."
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class BlockSizes:
         stay = self.rest + sum(self.blocks) - sum(self.blocks[number] for number in streamed)
         return stay + PLACES * max((self.blocks[number] for number in streamed), default=0)
 
+    def told(self, streamed: Sequence[int]) -> str:
+        """How many blocks are streamed, as people are told."""
+        return f"{len(streamed)} of {len(self.blocks)} blocks streamed from host memory"
+
     def streamings(self) -> Iterator[tuple[int, ...]]:
         """Numbers of blocks to stream: as few as save anything, then more and more."""
         total = len(self.blocks)
@@ -82,9 +87,7 @@ class Plan(Protocol):
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 
-def best_within(
-    budget: int, plans: Iterable[AnyPlan], advice: str = "Give more."
-) -> tuple[AnyPlan, AnyPlan | None]:
+def best_within(budget: int, plans: Iterable[AnyPlan], advice: str = MORE) -> tuple[AnyPlan, AnyPlan | None]:
     """The first plan that fits, and the one before it, if there is one.
 
     plans:  the best first. advice: what to do where none fits.
@@ -162,8 +165,7 @@ class MemoryPlan:
     def how(self) -> str:
         name = f"weights as {self.form.name}"
         if self.streamed:
-            blocks = len(self.form.weights.blocks)
-            return f"{name}, {len(self.streamed)} of {blocks} blocks streamed from host memory"
+            return f"{name}, {self.form.weights.told(self.streamed)}"
         return f"{name}, {'all networks stay' if self.together else 'networks take turns'}"
 
 
