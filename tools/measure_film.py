@@ -38,7 +38,6 @@ from hunyuan_av.hunyuan.media.video import FramePicker
 
 SIZE, FPS = (128, 72), 24
 MIXED = (3, 8, 15, 27, 40)  # seconds of the clips in a round
-AT_ONCE = 10  # seconds; what is longer is made in windows
 MIB = 1 << 20
 
 
@@ -139,19 +138,12 @@ def measure_mixed(minutes: float, steps: int) -> Iterator[tuple[float, float, fl
         made = 0
         while made < 60 * minutes:
             started = time.process_time()
-            for video, seconds in zip(videos, MIXED, strict=True):
-                make_anew(FoleyJob(out=out, video=video, steps=steps, prompt="rain"), seconds, models)
+            for video in videos:
+                out.unlink(missing_ok=True)
+                job = FoleyJob(out=out, video=video, steps=steps, prompt="rain")
+                list(foley.make(job, models, lambda items, *_: items))
             made += sum(MIXED)
             yield made / 60, (time.process_time() - started) / sum(MIXED), anonymous_mib()
-
-
-@torch.inference_mode()
-def make_anew(job: FoleyJob, seconds: float, models: FoleyModels) -> None:
-    job.out.unlink(missing_ok=True)
-    if seconds <= AT_ONCE:
-        list(foley.make(job, models, lambda items, *_: items))
-    else:
-        list(foley_film.make_film(job, foley_film.plan_of(job, seconds), models, lambda items, *_: items))
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ def test_clips_of_mixed_lengths_are_measured_round_by_round(monkeypatch):
     import measure_film
 
     monkeypatch.setattr(measure_film, "MIXED", (1, 2))
-    monkeypatch.setattr(measure_film, "AT_ONCE", 1)
     rounds = list(measure_film.measure_mixed(0.1, steps=1))
     assert [round(made, 2) for made, _, _ in rounds] == [0.05, 0.1]
     assert all(pace > 0 and memory > 0 for _, pace, memory in rounds)
