@@ -1,9 +1,10 @@
-"""What the transformer is made to know of time: where in its clip a token lies.
+"""What the transformer is made to know of time: where in its clip a token lies, and what time it is shown.
 
 Sync tokens are spread evenly over a clip but do not last evenly: at its end they are 0.3 s ahead of their
-place, and 0.6 s where the last frame is missing. To undo that a token must know where it is, and
-self-attention tells distances alone. The place shows where rotated queries meet the prompt's rotated keys,
-and at the ends, where convolutions see nothing. Left alone, the transformer hardly finds that; asked for it,
+place, and 0.6 s where the last frame is missing. To undo that a token must know where it is, and what it is
+shown, and self-attention tells distances alone. The place shows where rotated queries meet the prompt's
+rotated keys, and at the ends, where convolutions see nothing; the time shown follows from the place and from
+what part of a segment the sync token is. Left alone, the transformer hardly finds that; asked for the place,
 in 300 steps.
 
 Axes: b batch, n tokens, d channels.
@@ -15,14 +16,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..hunyuan.foley.timing import TOKENS_PER_SEGMENT
+from ..hunyuan.layers.embeddings import nearest_exact
+
 Place = tuple[str, int]  # kind of a block, and its number within the kind
 
-WAVES = 8  # cosines of the place, of 1/2 to 4 periods
-LONGEST = 512  # tokens in which they take that
+WAVES = (*range(1, 9), 16, 32)  # cosines of a time, by how many halves of a period they take in
+LONGEST = 512  # tokens
+SEGMENT, SHOWN_STEP = 16, 4  # tokens from the start of a segment, or of a sync token, to the next
 
 
 class Clock(nn.Module):
-    """Heads that read the place of each token off the states after a few blocks; thrown away."""
+    """Heads that read the place of each token, and the time it is shown, off the states after a few blocks.
+
+    Thrown away.
+    """
 
     def __init__(self, hidden_size: int, joint_depth: int) -> None:
         super().__init__()
@@ -32,21 +40,37 @@ class Clock(nn.Module):
                 nn.LayerNorm(hidden_size, elementwise_affine=False),
                 nn.Linear(hidden_size, hidden_size),
                 nn.SiLU(),
-                nn.Linear(hidden_size, WAVES),
+                nn.Linear(hidden_size, 2 * len(WAVES)),
             )
             for _ in self.places
         )
 
-    def error(self, states: Mapping[Place, Tensor]) -> Tensor:
-        """Mean square error of the waves, which have 0.5 for one who does not know; each (b, n, d)."""
+    def error(self, states: Mapping[Place, Tensor], sync_tokens: int) -> Tensor:
+        """Mean square error of the waves, which have 0.5 for one who does not know.
+
+        states: (b, n, d) each. sync_tokens: how many are spread over the n.
+        """
+        asked = waves_asked(states[self.places[-1]], sync_tokens)
         errors = [
-            (head(states[place]).float() - waves(states[place])).square().mean()
+            (head(states[place]).float() - asked).square().mean()
             for place, head in zip(self.places, self.heads, strict=True)
         ]
         return torch.stack(errors).mean()
 
 
-def waves(states: Tensor) -> Tensor:
-    """(n, 8), for as many tokens as the states have."""
-    tokens = torch.arange(states.shape[1], device=states.device)[:, None]
-    return torch.cos(math.pi / LONGEST * tokens * torch.arange(1, WAVES + 1, device=states.device))
+def waves_asked(states: Tensor, sync_tokens: int) -> Tensor:
+    """(n, 20): waves of each token's place, and of the middle of what its sync token shows."""
+    tokens = states.shape[1]
+    place = torch.arange(tokens, device=states.device)
+    return torch.cat([waves(place), waves(shown(tokens, sync_tokens, states.device))], 1)
+
+
+def shown(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:
+    """(n,): the time, in tokens, that the sync token of each token shows."""
+    sync = nearest_exact(sync_tokens, tokens, device)
+    return SEGMENT * (sync // TOKENS_PER_SEGMENT) + SHOWN_STEP * (sync % TOKENS_PER_SEGMENT) + SHOWN_STEP // 2
+
+
+def waves(times: Tensor) -> Tensor:
+    """times: (n,), in tokens. Returns (n, 10)."""
+    return torch.cos(math.pi / LONGEST * times[:, None] * torch.tensor(WAVES, device=times.device))

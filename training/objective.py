@@ -22,6 +22,7 @@ from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.sampling.denoise import noised
 from ..hunyuan.sampling.schedule import TIME_SCALE
 from .clock import Clock, Place
+from .hearing import Hearing
 from .loop import Batch
 
 DROP_BOTH = DROP_VIDEO = DROP_TEXT = 0.1  # shares of the rows that do without
@@ -30,7 +31,7 @@ UNIFORM = 0.3  # share of the noise levels that are drawn evenly
 CROWDED_AT = 1.1  # logit around which the others crowd: 0.75, as what happens when is decided in noise
 SILENT_WEIGHT = 0.02  # of channels that hold nothing: their noise must go, but nobody hears it
 SILENT_DEVIATION = 0.02
-CLOCK_WEIGHT = 0.6
+CLOCK_WEIGHT, HEARING_WEIGHT = 0.6, 0.3
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ def flow_losses(
     head: AlignmentHead | None = None,
     alignment: Alignment | None = None,
     clock: Clock | None = None,
+    hearing: Hearing | None = None,
     channel_weights: Tensor | None = None,
     level: float | None = None,
 ) -> dict[str, Tensor]:
-    """ "loss" to follow, and its parts "velocity" and, with what learns them, "alignment" and "clock".
+    """ "loss" to follow, "velocity" and, with what learns them, "alignment", "clock" and "hearing".
 
     generator: of the noise levels and the noise; not needed where `draw_noise` has put them into the batch.
     channel_weights: (c,), of the latents' channels in the loss; by default all the same.
@@ -122,8 +124,11 @@ def flow_losses(
         losses["alignment"] = 1 - F.cosine_similarity(seen, batch["teacher"].float(), dim=-1).mean()
         losses["loss"] = losses["loss"] + alignment.weight * losses["alignment"]
     if clock is not None:
-        losses["clock"] = clock.error(states)
+        losses["clock"] = clock.error(states, batch["sync"].shape[1])
         losses["loss"] = losses["loss"] + CLOCK_WEIGHT * losses["clock"]
+    if hearing is not None:
+        losses["hearing"] = hearing.error(states, latents)
+        losses["loss"] = losses["loss"] + HEARING_WEIGHT * losses["hearing"]
     return losses
 
 

@@ -18,6 +18,7 @@ from ..hunyuan.layers import attention as layers
 from . import outline, sync_reader, towers
 from .clock import Clock
 from .features import TOKENS, Features
+from .hearing import Hearing
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, on_device, trained_weights
 from .objective import Alignment, AlignmentHead, draw_noise, flow_losses, weights_of
@@ -55,12 +56,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 
 class TransformerLearner(nn.Module):
-    """The transformer and heads that are thrown away: the clock's and, if there is one, the alignment's."""
+    """The transformer and heads that are thrown away: clock, hearing and, where asked, the alignment's."""
 
     def __init__(self, config: FoleyConfig, teacher_size: int, aligned: bool) -> None:
         super().__init__()
         self.transformer = FoleyTransformer(config, attention=attention)
         self.clock = Clock(config.hidden_size, config.joint_depth)
+        self.hearing = Hearing(config.hidden_size, config.audio_depth)
         self.head = AlignmentHead(config.hidden_size, teacher_size) if aligned else None
 
 
@@ -114,7 +116,7 @@ class FlowObjective:
         assert isinstance(learner, TransformerLearner)
         return flow_losses(
             learner.transformer, batch,
-            head=learner.head, alignment=self.alignment, clock=learner.clock,
+            head=learner.head, alignment=self.alignment, clock=learner.clock, hearing=learner.hearing,
             channel_weights=self.channel_weights, level=self.level,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What the transformer is trained on: the loss, and windows as the sampler sees clips of their length."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,8 @@ from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.features import encode_video
 from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.foley.transformer import FoleyTransformer
-from pack.training import clips, clock, features
+from pack.training import clips, clock, features, outline
+from pack.training.hearing import Hearing
 from pack.training.initial import initialise
 from pack.training.objective import Alignment, AlignmentHead, flow_losses, least_error, weights_of
 
@@ -107,12 +109,43 @@ def test_the_clock_asks_the_early_blocks_where_a_token_lies(transformer):
     assert transformer.single_blocks[1].linear_qkv.weight.grad is None
 
 
-def test_who_knows_the_place_makes_no_error_and_who_does_not_a_half():
+def test_who_knows_both_times_makes_no_error_and_who_does_not_a_half():
     asked = clock.Clock(8, joint_depth=0)
     asked.heads[0] = torch.nn.Identity()
     states = torch.zeros(2, clock.LONGEST, 8)
-    assert float(asked.error({("audio", 0): clock.waves(states).expand(2, -1, -1)})) == 0
-    assert float(asked.error({("audio", 0): states})) == pytest.approx(0.5, abs=0.02)
+    known = clock.waves_asked(states, sync_tokens=248).expand(2, -1, -1)
+    assert float(asked.error({("audio", 0): known}, 248)) == 0
+    assert float(asked.error({("audio", 0): torch.zeros_like(known)}, 248)) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("frames", [200, 199])
+def test_the_time_shown_is_that_of_the_two_frames_in_the_middle_of_which_it_lies(frames):
+    timing = FoleyTiming.from_sync_frames(frames)
+    of_frames = torch.arange(frames).double() / 25
+    # Eight tokens for each segment of sixteen frames, two frames each.
+    segments = of_frames.unfold(0, 16, 8).unflatten(1, (8, 2)).mean(2).flatten()
+    expected = 50 * (segments + 1 / 50)  # frames last a 25th of a second
+    shown = clock.shown(timing.latent_frames, timing.sync_tokens).double()
+    assert set(shown.tolist()) == set(expected.round(decimals=6).tolist())
+    behind = torch.arange(timing.latent_frames) - shown
+    lost = float(behind[-16:].mean() - behind[:16].mean())
+    assert lost == pytest.approx({200: 16, 199: 32}[frames], abs=5)  # one segment over the clip, or two
+
+
+def test_hearing_asks_the_middle_blocks_for_the_outline_without_noise(transformer):
+    asked = initialise(Hearing(16, audio_depth=2), 1)
+    given = batch() | {"latents": torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(2))}
+    knowing = Hearing(outline.CHANNELS, audio_depth=2)
+    knowing.heads[0] = torch.nn.Identity()
+    known = given["latents"][:, -outline.CHANNELS :].mT / outline.LEVEL
+    assert float(knowing.error({("audio", 1): known}, given["latents"])) == 0
+
+    wide = initialise(FoleyTransformer(replace(CONFIG, latent_channels=16)), 0, zero=()).eval()
+    parts = losses(wide, given, hearing=asked)
+    parts["hearing"].backward()
+    assert wide.single_blocks[0].linear_qkv.weight.grad.abs().max() > 0
+    assert wide.final_layer.linear.weight.grad is None
+    assert Hearing(16, audio_depth=4).places == [("audio", 1), ("audio", 2)]
 
 
 def test_channels_that_hold_nothing_hardly_count(transformer):
