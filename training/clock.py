@@ -1,11 +1,11 @@
-"""What the transformer is made to know of time: where in its clip a token lies, and what time it is shown.
+"""What the transformer is made to know of time: where a token lies, and how late it is shown that.
 
-Sync tokens are spread evenly over a clip but do not last evenly: at its end they are 0.3 s ahead of their
-place, and 0.6 s where the last frame is missing. To undo that a token must know where it is, and what it is
-shown, and self-attention tells distances alone. The place shows where rotated queries meet the prompt's
-rotated keys, and at the ends, where convolutions see nothing; the time shown follows from the place and from
-what part of a segment the sync token is. Left alone, the transformer hardly finds that; asked for the place,
-in 300 steps.
+Sync tokens are spread evenly over a clip but do not last evenly: at its end they are 0.3 s behind their
+place, and 0.6 s where the last frame is missing. To undo that, attention must look for the token that shows
+a place, and it tells distances alone. A key that knows how far behind its own place the time is that it
+shows is found by its rotation: cos w (place - lag - place of the query). The place shows where rotated
+queries meet the prompt's rotated keys, and at the ends, where convolutions see nothing; the lag follows from
+it and from what part of a segment the sync token is. Left alone, the transformer hardly finds them.
 
 Axes: b batch, n tokens, d channels.
 """
@@ -21,16 +21,13 @@ from ..hunyuan.layers.embeddings import nearest_exact
 
 Place = tuple[str, int]  # kind of a block, and its number within the kind
 
-WAVES = (*range(1, 9), 16, 32)  # cosines of a time, by how many halves of a period they take in
-LONGEST = 512  # tokens
+PERIODS = tuple(1024 / n for n in (*range(1, 9), 16))  # tokens, of the waves of a place
+LAG_PERIODS = 128, 64, 32, 16
 SEGMENT, SHOWN_STEP = 16, 4  # tokens from the start of a segment, or of a sync token, to the next
 
 
 class Clock(nn.Module):
-    """Heads that read the place of each token, and the time it is shown, off the states after a few blocks.
-
-    Thrown away.
-    """
+    """Heads that read each token's place and lag off the states after a few blocks; thrown away."""
 
     def __init__(self, hidden_size: int, joint_depth: int) -> None:
         super().__init__()
@@ -40,7 +37,7 @@ class Clock(nn.Module):
                 nn.LayerNorm(hidden_size, elementwise_affine=False),
                 nn.Linear(hidden_size, hidden_size),
                 nn.SiLU(),
-                nn.Linear(hidden_size, 2 * len(WAVES)),
+                nn.Linear(hidden_size, len(PERIODS) + 2 * len(LAG_PERIODS)),
             )
             for _ in self.places
         )
@@ -59,18 +56,20 @@ class Clock(nn.Module):
 
 
 def waves_asked(states: Tensor, sync_tokens: int) -> Tensor:
-    """(n, 20): waves of each token's place, and of the middle of what its sync token shows."""
+    """(n, 17): cosines of each token's place; cosines and sines of its lag."""
     tokens = states.shape[1]
     place = torch.arange(tokens, device=states.device)
-    return torch.cat([waves(place), waves(shown(tokens, sync_tokens, states.device))], 1)
+    lag = phases(place - shown(tokens, sync_tokens, states.device), LAG_PERIODS)
+    return torch.cat([phases(place, PERIODS).cos(), lag.cos(), lag.sin()], 1)
+
+
+def phases(times: Tensor, periods: tuple[float, ...]) -> Tensor:
+    """times: (n,). Returns (n, periods)."""
+    return 2 * math.pi * times[:, None] / torch.tensor(periods, device=times.device)
 
 
 def shown(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:
-    """(n,): the time, in tokens, that the sync token of each token shows."""
+    """(n,): the time, in tokens, that the sync token of each token shows the middle of."""
     sync = nearest_exact(sync_tokens, tokens, device)
-    return SEGMENT * (sync // TOKENS_PER_SEGMENT) + SHOWN_STEP * (sync % TOKENS_PER_SEGMENT) + SHOWN_STEP // 2
-
-
-def waves(times: Tensor) -> Tensor:
-    """times: (n,), in tokens. Returns (n, 10)."""
-    return torch.cos(math.pi / LONGEST * times[:, None] * torch.tensor(WAVES, device=times.device))
+    segment, part = sync // TOKENS_PER_SEGMENT, sync % TOKENS_PER_SEGMENT
+    return SEGMENT * segment + SHOWN_STEP * part + SHOWN_STEP // 2

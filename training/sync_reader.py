@@ -4,13 +4,15 @@ Between the sync features and the audio tokens lies `sync_in`, which sees one to
 together with all else it is silenced before it is understood, as its features are at first but in the way.
 So it learns beforehand, and then stays as it is: from what it gives, the outline of the sound can be read
 off, both around the time that a token shows and around the time at which it will be heard, which passes half
-as fast.
+as fast. Which part of its segment a token shows must be told beside it: without that, nobody can say when the
+things that it shows take place.
 
     python -m hunyuan_av.training.transformer ...    runs this first
 
 Axes: n tokens, d channels, t frames (50 a second).
 """
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from .loop import Batch, Plan, Training
 PLAN = Plan(steps=800, learning_rate=3e-3, warmup=20, decay=1.0, mixed=False)
 CLIPS = 12  # in a batch, with all their tokens
 SHOWN, HEARD = range(-2, 7), range(-2, 8)  # frames around a token's time, and around its place, that are read
+PART_WAVES = TOKENS_PER_SEGMENT - 1  # of a segment, that tell its tokens apart: the first directions kept
 SEGMENT, SHOWN_STEP = 16, 4  # frames from a segment, or a token's own time, to the next
 
 
@@ -64,9 +67,19 @@ def objective(reader: nn.Module, batch: Batch, generator: torch.Generator) -> di
     """batch: "sync" (b, n, d), of mean 0 and deviation 1; "shown", "heard" (b, n, frames * 9)."""
     assert isinstance(reader, SyncReader)
     states = reader(batch["sync"])
+    told, asked = states[..., :PART_WAVES], part_waves(states.shape[1]).to(states)
+    part = F.mse_loss(told, asked.expand_as(told))
     shown = F.mse_loss(reader.shown(states), batch["shown"])
     heard = F.mse_loss(reader.heard(states), batch["heard"])
-    return {"loss": shown + heard, "shown": shown, "heard": heard}
+    return {"loss": shown + heard + part, "shown": shown, "heard": heard, "part": part}
+
+
+def part_waves(tokens: int) -> Tensor:
+    """(tokens, 7), each of mean square 1: which part of its segment a token shows."""
+    turns = torch.arange(tokens)[:, None] * torch.arange(1, TOKENS_PER_SEGMENT // 2) / TOKENS_PER_SEGMENT
+    angles = 2 * math.pi * turns
+    fastest = (-1.0) ** torch.arange(tokens)[:, None]
+    return torch.cat([2**0.5 * angles.cos(), 2**0.5 * angles.sin(), fastest], 1)
 
 
 def draw_tokens(features: Features, centre: Tensor, deviation: Tensor, generator: torch.Generator) -> Batch:

@@ -153,6 +153,21 @@ def test_the_transformer_begins_by_letting_the_noise_through_whatever_is_seen(ce
     assert torch.corrcoef(torch.stack([given.flatten(), added.flatten()]))[0, 1] > 0.999
 
 
+def test_the_reader_tells_the_parts_of_a_segment_apart():
+    waves = sync_reader.part_waves(16)
+    assert torch.allclose(waves[:8], waves[8:], atol=1e-5)
+    assert torch.allclose(
+        waves[:8] @ waves[:8].T, 8 * torch.eye(8) - 1, atol=1e-5
+    )  # all as far from each other
+
+    reader = sync_reader.new_reader(FOLEY, transformer.directions(FOLEY, 0)[1], 0)
+    sync = torch.randn(2, 16, WIDTH, generator=torch.Generator().manual_seed(1))
+    batch = {"sync": sync, **sync_reader.around_tokens(torch.zeros(2, 32, 9), 16)}
+    sync_reader.objective(reader, batch, torch.Generator())["part"].backward()
+    assert reader.places.grad is not None
+    assert reader.places.grad.abs().max() > 0
+
+
 def test_outlines_around_tokens_lie_where_the_token_shows_and_where_it_is_heard():
     outlines = torch.arange(48.0)[None, :, None].expand(1, 48, 9)
     found = sync_reader.around_tokens(outlines, 16)
