@@ -2,10 +2,11 @@
 
 Sync tokens are spread evenly over a clip but do not last evenly: at its end they are 0.3 s behind their
 place, and 0.6 s where the last frame is missing. To undo that, attention must look for the token that shows
-a place, and it tells distances alone. A key that knows how far behind its own place the time is that it
-shows is found by its rotation: cos w (place - lag - place of the query). The place shows where rotated
-queries meet the prompt's rotated keys, and at the ends, where convolutions see nothing; the lag follows from
-it and from what part of a segment the sync token is. Left alone, the transformer hardly finds them.
+a place, and it tells distances alone. A key that knows its lag, by which the time that it shows is behind
+its own place, is found by its rotation: cos w (place - lag - place of the query). The place shows where
+rotated queries meet the prompt's rotated keys, and at the ends, where convolutions see nothing; the lag
+follows from it and from what part of a segment the sync token is. Left alone, the transformer hardly finds
+them. It finds waves soon whose speed is one of its rotations', and others hardly.
 
 Axes: b batch, n tokens, d channels.
 """
@@ -21,8 +22,10 @@ from ..hunyuan.layers.embeddings import nearest_exact
 
 Place = tuple[str, int]  # kind of a block, and its number within the kind
 
-PERIODS = tuple(1024 / n for n in (*range(1, 9), 16))  # tokens, of the waves of a place
-LAG_PERIODS = 128, 64, 32, 16
+SLOW_TURNS = range(1, 9)  # of cosines of the place, in 1024 tokens
+HEAD_SIZE, BASE = 64, 10_000  # of the rotations
+PLACE_PAIRS, LAG_PAIRS = range(3, 10), range(4, 11, 2)  # of channels whose rotations are asked for
+ASKED = len(SLOW_TURNS) + 2 * len(PLACE_PAIRS) + 2 * len(LAG_PAIRS)
 SEGMENT, SHOWN_STEP = 16, 4  # tokens from the start of a segment, or of a sync token, to the next
 
 
@@ -37,7 +40,7 @@ class Clock(nn.Module):
                 nn.LayerNorm(hidden_size, elementwise_affine=False),
                 nn.Linear(hidden_size, hidden_size),
                 nn.SiLU(),
-                nn.Linear(hidden_size, len(PERIODS) + 2 * len(LAG_PERIODS)),
+                nn.Linear(hidden_size, ASKED),
             )
             for _ in self.places
         )
@@ -47,7 +50,8 @@ class Clock(nn.Module):
 
         states: (b, n, d) each. sync_tokens: how many are spread over the n.
         """
-        asked = waves_asked(states[self.places[-1]], sync_tokens)
+        last = states[self.places[-1]]
+        asked = asked_of(last.shape[1], sync_tokens, last.device)
         errors = [
             (head(states[place]).float() - asked).square().mean()
             for place, head in zip(self.places, self.heads, strict=True)
@@ -55,17 +59,22 @@ class Clock(nn.Module):
         return torch.stack(errors).mean()
 
 
-def waves_asked(states: Tensor, sync_tokens: int) -> Tensor:
-    """(n, 17): cosines of each token's place; cosines and sines of its lag."""
-    tokens = states.shape[1]
-    place = torch.arange(tokens, device=states.device)
-    lag = phases(place - shown(tokens, sync_tokens, states.device), LAG_PERIODS)
-    return torch.cat([phases(place, PERIODS).cos(), lag.cos(), lag.sin()], 1)
+def asked_of(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:
+    """(n, 30): waves of each token's place and of its lag."""
+    place = torch.arange(tokens, device=device)
+    lag = place - shown(tokens, sync_tokens, device)
+    slow = torch.cos(phases(place, [2 * math.pi * turns / 1024 for turns in SLOW_TURNS]))
+    return torch.cat([slow, rotations(place, PLACE_PAIRS), rotations(lag, LAG_PAIRS)], 1)
 
 
-def phases(times: Tensor, periods: tuple[float, ...]) -> Tensor:
-    """times: (n,). Returns (n, periods)."""
-    return 2 * math.pi * times[:, None] / torch.tensor(periods, device=times.device)
+def rotations(times: Tensor, pairs: range) -> Tensor:
+    """Cosines and sines, (n, 2 pairs). times: (n,), in tokens."""
+    turned = phases(times, [BASE ** (-2 * pair / HEAD_SIZE) for pair in pairs])
+    return torch.cat([turned.cos(), turned.sin()], 1)
+
+
+def phases(times: Tensor, speeds: list[float]) -> Tensor:
+    return times[:, None] * torch.tensor(speeds, device=times.device)
 
 
 def shown(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:

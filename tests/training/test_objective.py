@@ -109,13 +109,24 @@ def test_the_clock_asks_the_early_blocks_where_a_token_lies(transformer):
     assert transformer.single_blocks[1].linear_qkv.weight.grad is None
 
 
-def test_who_knows_both_times_makes_no_error_and_who_does_not_a_half():
-    asked = clock.Clock(8, joint_depth=0)
+def test_who_knows_the_place_and_the_lag_makes_no_error_and_who_does_not_a_half():
+    asked = clock.Clock(clock.ASKED, joint_depth=0)
     asked.heads[0] = torch.nn.Identity()
-    states = torch.zeros(2, clock.LONGEST, 8)
-    known = clock.waves_asked(states, sync_tokens=248).expand(2, -1, -1)
-    assert float(asked.error({("audio", 0): known}, 248)) == 0
-    assert float(asked.error({("audio", 0): torch.zeros_like(known)}, 248)) == pytest.approx(0.5, abs=0.02)
+    known = clock.asked_of(1024, sync_tokens=488).expand(2, -1, -1)
+    assert float(asked.error({("audio", 0): known}, 488)) == 0
+    assert float(asked.error({("audio", 0): torch.zeros_like(known)}, 488)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_key_that_knows_its_lag_is_found_at_the_time_that_it_shows():
+    """As attention does it: keys by their own waves and rotation, queries by their rotation alone."""
+    tokens, sync_tokens = 398, 184
+    turns = [clock.BASE ** (-2 * pair / clock.HEAD_SIZE) for pair in clock.LAG_PAIRS]
+    place = torch.arange(tokens)
+    lag = place - clock.shown(tokens, sync_tokens)
+    key = torch.polar(torch.ones(()), clock.phases(place, turns) - clock.phases(lag, turns))
+    query = torch.polar(torch.ones(()), clock.phases(place, turns))
+    found = (query @ key.conj().T).real.argmax(1)
+    assert (clock.shown(tokens, sync_tokens)[found] - place)[8:380].abs().max() <= 2
 
 
 @pytest.mark.parametrize("frames", [200, 199])
