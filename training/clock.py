@@ -5,8 +5,9 @@ place, and 0.6 s where the last frame is missing. To undo that, attention must l
 a place, and it tells distances alone. A key that knows its lag, by which the time that it shows is behind
 its own place, is found by its rotation: cos w (place - lag - place of the query). The place shows where
 rotated queries meet the prompt's rotated keys, and at the ends, where convolutions see nothing; the lag
-follows from it and from what part of a segment the sync token is. Left alone, the transformer hardly finds
-them. It finds waves soon whose speed is one of its rotations', and others hardly.
+follows from it, from what part of a segment the sync token is, and from the pace at which segments follow.
+The pace shows where the part that is shown runs ahead of the part that would be due. Left alone, the
+transformer hardly finds any of this. It finds waves soon whose speed is one of its rotations', others hardly.
 
 Axes: b batch, n tokens, d channels.
 """
@@ -25,7 +26,9 @@ Place = tuple[str, int]  # kind of a block, and its number within the kind
 SLOW_TURNS = range(1, 9)  # of cosines of the place, in 1024 tokens
 HEAD_SIZE, BASE = 64, 10_000  # of the rotations
 PLACE_PAIRS, LAG_PAIRS = range(3, 10), range(4, 11, 2)  # of channels whose rotations are asked for
-ASKED = len(SLOW_TURNS) + 2 * len(PLACE_PAIRS) + 2 * len(LAG_PAIRS)
+# Tokens for each sync token in 8 s, as they are and where a frame is missing; and what tells them apart.
+PACES = 400 / 192, 398 / 184
+ASKED = len(SLOW_TURNS) + 2 * len(PLACE_PAIRS) + 2 * len(LAG_PAIRS) + 4 * len(PACES) + 1
 SEGMENT, SHOWN_STEP = 16, 4  # tokens from the start of a segment, or of a sync token, to the next
 
 
@@ -60,11 +63,24 @@ class Clock(nn.Module):
 
 
 def asked_of(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:
-    """(n, 30): waves of each token's place and of its lag."""
+    """(n, 39): waves of each token's place and of its lag, and what tells of the pace."""
     place = torch.arange(tokens, device=device)
     lag = place - shown(tokens, sync_tokens, device)
     slow = torch.cos(phases(place, [2 * math.pi * turns / 1024 for turns in SLOW_TURNS]))
-    return torch.cat([slow, rotations(place, PLACE_PAIRS), rotations(lag, LAG_PAIRS)], 1)
+    waves = [slow, rotations(place, PLACE_PAIRS), rotations(lag, LAG_PAIRS)]
+    return torch.cat([*waves, of_pace(place, sync_tokens)], 1)
+
+
+def of_pace(place: Tensor, sync_tokens: int) -> Tensor:
+    """(n, 9): the part of a segment that is due at two paces, what is shown against it, and the pace."""
+    tokens = len(place)
+    due = phases(place, [2 * math.pi / TOKENS_PER_SEGMENT / pace for pace in PACES])
+    part = nearest_exact(sync_tokens, tokens, place.device) % TOKENS_PER_SEGMENT
+    ahead = due - 2 * math.pi / TOKENS_PER_SEGMENT * part[:, None]
+    usual, lacking = PACES
+    pace = 2 * (tokens / sync_tokens - usual) / (lacking - usual) - 1
+    alike = torch.full((tokens, 1), max(-2.0, min(2.0, pace)), device=place.device)
+    return torch.cat([due.cos(), due.sin(), ahead.cos(), ahead.sin(), alike], 1)
 
 
 def rotations(times: Tensor, pairs: range) -> Tensor:
