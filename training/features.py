@@ -51,10 +51,10 @@ LATENTS_PER_SEGMENT = 16
 TOKENS = 2400  # audio tokens in a batch
 # Segments in a window, and frames more than those need; the others are whole clips. Few kinds, as each is
 # recorded by itself where steps are.
-PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.15
+PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.06
 # Whole clips whose last frame begins after the last time that is looked at, as at 24 and 25 frames a second:
 # one segment less, spread over nearly as many latents.
-SHARE_LACKING = 0.4
+SHARE_LACKING = 0.5
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""

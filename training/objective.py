@@ -29,9 +29,10 @@ DROP_BOTH = DROP_VIDEO = DROP_TEXT = 0.1  # shares of the rows that do without
 
 UNIFORM = 0.3  # share of the noise levels that are drawn evenly
 CROWDED_AT = 1.1  # logit around which the others crowd: 0.75, as what happens when is decided in noise
+NOISY_FROM = 0.88  # where nothing but the picture tells what happens when: a sampler's first steps
 SILENT_WEIGHT = 0.02  # of channels that hold nothing: their noise must go, but nobody hears it
 SILENT_DEVIATION = 0.02
-CLOCK_WEIGHT, HEARING_WEIGHT = 0.6, 0.3
+CLOCK_WEIGHT, HEARING_WEIGHT = 2.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,15 @@ class AlignmentHead(nn.Module):
         return self.layers(states)
 
 
-def draw_sigmas(rows: int, generator: torch.Generator) -> Tensor:
-    """Noise levels in 0..1: mostly logit-normal (arXiv:2403.03206)."""
+def draw_sigmas(rows: int, generator: torch.Generator, noisy: float = 0.0) -> Tensor:
+    """Noise levels in 0..1: mostly logit-normal (arXiv:2403.03206). noisy: share from `NOISY_FROM` on."""
     crowded = torch.sigmoid(CROWDED_AT + torch.randn(rows, generator=generator))
     even = torch.rand(rows, generator=generator)
-    return torch.where(torch.rand(rows, generator=generator) < UNIFORM, even, crowded)
+    drawn = torch.where(torch.rand(rows, generator=generator) < UNIFORM, even, crowded)
+    if not noisy:
+        return drawn
+    high = 1 - (1 - NOISY_FROM) * torch.rand(rows, generator=generator)
+    return torch.where(torch.rand(rows, generator=generator) < noisy, high, drawn)
 
 
 def draw_dropped(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -71,9 +76,9 @@ def draw_dropped(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]
     return both | (~video & (fates < DROP_BOTH + DROP_VIDEO + DROP_TEXT)), video
 
 
-def draw_noise(latents: Tensor, generator: torch.Generator) -> Batch:
-    """ "sigmas" (b,) and "noise", of the latents' shape and where they lie."""
-    sigmas = draw_sigmas(len(latents), generator).to(latents.device)
+def draw_noise(latents: Tensor, generator: torch.Generator, noisy: float = 0.0) -> Batch:
+    """ "sigmas" (b,), as of `draw_sigmas`, and "noise", of the latents' shape and where they lie."""
+    sigmas = draw_sigmas(len(latents), generator, noisy).to(latents.device)
     if latents.is_cuda:  # so many numbers take a CPU longer than all else takes the card
         seed = int(torch.randint(2**62, (), generator=generator))
         generator = torch.Generator(latents.device).manual_seed(seed)

@@ -41,6 +41,7 @@ PLAN = Plan(
 ALIGNMENT = Alignment(block=1, weight=0.5)
 READER = "reader"  # folder of the run that comes first, within the transformer's
 HELD_OUT_BATCHES, HELD_OUT_SEED = 24, 77
+NOISY = 0.5  # share of the noise levels that are high
 OUTLINE_WEIGHT = 12.0  # of the latents that are the sound's outline, in the loss
 SYNC_LEVEL = 0.2  # of the embedded sync features; noise has 0.8, and their norm is shared
 
@@ -149,7 +150,7 @@ def training(
 def draw_batch(features: Features, generator: torch.Generator) -> Batch:
     """With its noise levels and its noise, so that a step can be recorded."""
     batch = features.draw(generator)
-    return batch | draw_noise(batch["latents"], generator)
+    return batch | draw_noise(batch["latents"], generator, NOISY)
 
 
 @torch.no_grad()

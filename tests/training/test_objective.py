@@ -13,7 +13,15 @@ from pack.hunyuan.foley.transformer import FoleyTransformer
 from pack.training import clips, clock, features, outline
 from pack.training.hearing import Hearing
 from pack.training.initial import initialise
-from pack.training.objective import Alignment, AlignmentHead, flow_losses, least_error, weights_of
+from pack.training.objective import (
+    NOISY_FROM,
+    Alignment,
+    AlignmentHead,
+    draw_sigmas,
+    flow_losses,
+    least_error,
+    weights_of,
+)
 
 CONFIG = FoleyConfig(
     hidden_size=16, num_heads=2, joint_depth=1, audio_depth=2, mlp_ratio=1.0,
@@ -78,6 +86,15 @@ def test_with_a_level_every_row_counts_by_what_it_leaves_unexplained(transformer
     sigma = (levelled["velocity"] / levelled["loss"]).item()  # of unit latents: from 1 at the ends to 2
     assert plain["velocity"] == levelled["velocity"] == plain["loss"]
     assert 1 <= sigma <= 2
+
+
+def test_a_share_of_the_noise_levels_is_high_and_the_others_stay_as_they_are():
+    plain = draw_sigmas(4000, torch.Generator().manual_seed(3))
+    noisy = draw_sigmas(4000, torch.Generator().manual_seed(3), 0.5)
+    changed = noisy[noisy != plain]
+    assert changed.min() >= NOISY_FROM
+    assert changed.max() <= 1
+    assert len(changed) == pytest.approx(2000, abs=150)
 
 
 def test_rows_without_video_learn_the_empties_alone(transformer):
