@@ -51,10 +51,13 @@ LATENTS_PER_SEGMENT = 16
 TOKENS = 2400  # audio tokens in a batch
 # Segments in a window, and frames more than those need; the others are whole clips. Few kinds, as each is
 # recorded by itself where steps are.
-PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.06
+PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.08
 # Whole clips whose last frame begins after the last time that is looked at, as at 24 and 25 frames a second:
 # one segment less, spread over nearly as many latents.
 SHARE_LACKING = 0.5
+# Windows of long films, and clips of 10 s: a whole clip, and from its last segment on another part of it, as
+# after a cut.
+LONG, LONG_SEGMENTS, SHARE_LONG = (248, 249, 250), 30, 0.35
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
@@ -237,18 +240,27 @@ class Features:
         return high_quality(caption) if torch.rand((), generator=generator) < HIGH_QUALITY else caption
 
     def windows(self, clips: list[int], dubs: list[int], starts: list[int], frames: int) -> Batch:
-        """A row for each clip, from its segment `starts` on, as long as `frames` at 25 fps."""
+        """A row for each clip, as long as `frames` at 25 fps.
+
+        It begins with segment `starts` of the clip; one longer than the clip goes on with that after its end.
+        """
         timing = FoleyTiming.from_sync_frames(frames)
         columns = (torch.tensor(numbers, device=self.device)[:, None] for numbers in (clips, dubs, starts))
         clip, dub, start = columns
 
-        def places(step: int, offsets: Tensor) -> Tensor:
-            return start * step + offsets.to(self.device)
+        def places(step: int, offsets: Tensor, shared: int = 0) -> Tensor:
+            """Where things lie, `step` to a segment; as many as `shared` are also of the one before."""
+            offsets = offsets.to(self.device)
+            if frames <= CLIP_FRAMES:
+                return start * step + offsets
+            again = offsets - CLIP_SEGMENTS * step  # the cut is in the middle of what both segments show
+            return torch.where(again < shared // 2, offsets, start * step + again)
 
-        latents = places(LATENTS_PER_SEGMENT, torch.arange(timing.latent_frames))
+        latents = places(LATENTS_PER_SEGMENT, torch.arange(timing.latent_frames), LATENTS_PER_SEGMENT)
         tokens = places(TOKENS_PER_SEGMENT, torch.arange(timing.sync_tokens))
+        shown = places(SEGMENT_STEP, picks_at_8_fps(frames), SEGMENT_STEP)
         return {
-            "visual": self.tables["visual"][clip, places(SEGMENT_STEP, picks_at_8_fps(frames))].float(),
+            "visual": self.tables["visual"][clip, shown].float(),
             "sync": self.tables["sync"][clip, tokens].float(),
             "latents": self.tables["latents"][clip, dub, :, latents].float().mT,
             "teacher": self.tables["teacher"][clip, dub, latents].float() - self.teacher_centre,
@@ -263,7 +275,9 @@ class Features:
 
 def draw_window(generator: torch.Generator) -> tuple[int, int]:
     """How many frames at 25 fps are shown, and at how many segments of a clip that may begin."""
-    partial, lacking = torch.rand(2, generator=generator).tolist()
+    partial, lacking, long = torch.rand(3, generator=generator).tolist()
+    if long < SHARE_LONG:
+        return LONG[draw_int(generator, len(LONG))], CLIP_SEGMENTS - LONG_SEGMENTS % CLIP_SEGMENTS
     if partial >= SHARE_PARTIAL:
         return CLIP_FRAMES - (lacking < SHARE_LACKING), 1
     segments = PARTIAL[draw_int(generator, len(PARTIAL))]

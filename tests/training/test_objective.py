@@ -217,17 +217,48 @@ def test_whole_clips_are_drawn_as_long_as_videos_of_their_rate_are(fps):
     seen = encode_video(shown, Means(), Means()).sync_frames
     drawn = [features.draw_window(torch.Generator().manual_seed(seed)) for seed in range(60)]
     assert (seen, 1) in drawn
+    long = [draw for draw in drawn if draw[0] > clips.CLIP_FRAMES]
+    assert {frames for frames, _ in long} == set(features.LONG)
     whole = sum(places == 1 for _, places in drawn)
-    assert whole > 0.7 * len(drawn)
+    assert whole > 0.4 * len(drawn)
+    assert whole + len(long) > 0.8 * len(drawn)
     for frames, places in drawn:
-        assert features.SEGMENT_FRAMES <= frames <= clips.CLIP_FRAMES
-        last = (places - 1) * features.SEGMENT_STEP + frames
+        assert frames >= features.SEGMENT_FRAMES
+        shown = frames - clips.CLIP_SEGMENTS * features.SEGMENT_STEP if frames > clips.CLIP_FRAMES else frames
+        last = (places - 1) * features.SEGMENT_STEP + shown
         assert last <= clips.CLIP_FRAMES
 
 
 @pytest.mark.parametrize(("start", "frames"), [(0, 200), (0, 199), (3, 48), (7, 61), (17, 64)])
 def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
     video = np.random.default_rng(0).integers(0, 255, (200, 112, 112, 3), dtype=np.uint8)
+    window = window_of(video, start, frames)
+    expected = seen_of(video[start * 8 : start * 8 + frames])
+    assert window["visual"].shape == expected.visual[0].shape
+    assert window["sync"].shape == expected.sync[0].shape
+    assert window["latents"].shape[-1] == FoleyTiming.from_sync_frames(frames).latent_frames
+    assert float(window["latents"][0, 0]) == 16 * start
+    assert torch.allclose(window["visual"], expected.visual[0], atol=1e-4)
+    assert torch.allclose(window["sync"], expected.sync[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("start", "frames"), [(0, 248), (5, 249), (17, 250)])
+def test_a_long_window_has_those_of_a_clip_that_goes_on_after_a_cut(start, frames):
+    video = np.random.default_rng(0).integers(0, 255, (200, 112, 112, 3), dtype=np.uint8)
+    window = window_of(video, start, frames)
+    cut = np.concatenate([video[:196], video[start * 8 + 4 :]])[:frames]
+    expected = seen_of(cut)
+    assert torch.allclose(window["visual"], expected.visual[0], atol=1e-4)
+    whole = torch.ones(len(window["sync"]), dtype=torch.bool)
+    whole[8 * 23 : 8 * 25] = False  # both segments that the cut goes through are as they were
+    assert window["sync"].shape == expected.sync[0].shape
+    assert torch.allclose(window["sync"][whole], expected.sync[0][whole], atol=1e-4)
+    latents = window["latents"][0]
+    assert latents[:392].tolist() == list(range(392))
+    assert latents[392:].tolist() == list(range(16 * start + 8, 16 * start + 8 + 2 * frames - 392))
+
+
+def window_of(video, start, frames):
     encoders = SimpleNamespace(visual=Means(), sync=Means(), device=torch.device("cpu"))
     picture = features.Encoders.of_picture(encoders, torch.from_numpy(video).permute(0, 3, 1, 2))
     latents = torch.arange(400.0).expand(1, 2, 1, 400)
@@ -235,16 +266,10 @@ def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
     cached.tables = {name: tensor[None] for name, tensor in picture.items()}
     cached.tables |= {"latents": latents, "teacher": latents.mT}
     cached.teacher_centre = torch.zeros(1)
-
     rows = cached.windows([0, 0], [0, 1], [0, start], frames)
-    window = {name: tensor[1] for name, tensor in rows.items()}
-    cut = video[start * 8 : start * 8 + frames]
+    return {name: tensor[1] for name, tensor in rows.items()}
+
+
+def seen_of(frames):
     # A little late, or the picker's clock would drop a frame of a true 25 fps clip here and there.
-    shown = ((i / 25 + 1e-9, frame) for i, frame in enumerate(cut))
-    expected = encode_video(shown, Means(), Means())
-    assert window["visual"].shape == expected.visual[0].shape
-    assert window["sync"].shape == expected.sync[0].shape
-    assert window["latents"].shape[-1] == FoleyTiming.from_sync_frames(frames).latent_frames
-    assert float(window["latents"][0, 0]) == 16 * start
-    assert torch.allclose(window["visual"], expected.visual[0], atol=1e-4)
-    assert torch.allclose(window["sync"], expected.sync[0], atol=1e-4)
+    return encode_video(((i / 25 + 1e-9, frame) for i, frame in enumerate(frames)), Means(), Means())
