@@ -8,7 +8,16 @@ from pack.hunyuan.foley.audio_vae import AudioVAEConfig
 from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.desync import SynchformerConfig
 from pack.hunyuan.foley.sync_encoder import SyncEncoderConfig
-from pack.training import audio_teacher, audio_vae, clips, sync_reader, synchformer, towers, transformer
+from pack.training import (
+    audio_teacher,
+    audio_vae,
+    clips,
+    outline,
+    sync_reader,
+    synchformer,
+    towers,
+    transformer,
+)
 from pack.training.initial import initialise
 from pack.training.loop import Plan, trained_weights
 from pack.training.objective import Alignment
@@ -25,7 +34,7 @@ SYNC = SynchformerConfig(
 )  # fmt: skip
 FOLEY = FoleyConfig(
     hidden_size=16, num_heads=2, joint_depth=1, audio_depth=2, mlp_ratio=1.0,
-    latent_channels=8, text_size=WIDTH, visual_size=WIDTH, sync_size=WIDTH,
+    latent_channels=outline.CHANNELS, text_size=WIDTH, visual_size=WIDTH, sync_size=WIDTH,
 )  # fmt: skip
 VAE = AudioVAEConfig(encoder_dim=2, encoder_rates=(8, 4, 6, 5), decoder_dim=32, decoder_rates=(5, 6, 4, 8))
 PLAN = Plan(steps=20, learning_rate=5e-3, matrix_rate=0.02, warmup=1, decay=0.05, average=0.5, mixed=False)
@@ -45,22 +54,21 @@ class CachedFeatures:
     teacher_centre = torch.zeros(6)
 
     def deviations(self):
-        return torch.ones(8)
+        return torch.ones(outline.CHANNELS)
 
     def __len__(self):
         return 5
 
     def whole(self, clip):
         drawn = self.draw(torch.Generator().manual_seed(clip))
-        latents = torch.cat([drawn["latents"][0], drawn["latents"][0, :1]])  # 9 channels
-        return {"sync": drawn["sync"][0], "latents": latents}
+        return {"sync": drawn["sync"][0], "latents": drawn["latents"][0]}
 
     def some_sync(self):
         return self.draw(torch.Generator().manual_seed(9))["sync"].flatten(0, 1)
 
     def draw(self, generator):
         sync = torch.randn(4, 16, WIDTH, generator=generator)
-        latents = sync[..., :8].repeat_interleave(2, dim=1).mT
+        latents = sync[..., : outline.CHANNELS].repeat_interleave(2, dim=1).mT
         return {
             "latents": latents,
             "teacher": latents[:, :6].mT,
@@ -141,7 +149,7 @@ def test_the_transformer_begins_by_letting_the_noise_through_whatever_is_seen(ce
     reader = sync_reader.new_reader(FOLEY, free, 0)
     transformer.begin_passing(network, reader, sync, directions)
 
-    noise = torch.randn(2, 8, 40, generator=generator)
+    noise = torch.randn(2, outline.CHANNELS, 40, generator=generator)
     text, visual = (torch.randn(2, n, WIDTH, generator=generator) for n in (5, 4))
     seen = sync[:32].reshape(2, 16, WIDTH)
     prepared = network.prepare(text, visual, seen)
