@@ -13,40 +13,33 @@ Axes: b batch, n tokens, d channels.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..hunyuan.foley.timing import TOKENS_PER_SEGMENT
 from ..hunyuan.layers.embeddings import nearest_exact
-
-Place = tuple[str, int]  # kind of a block, and its number within the kind
+from ..hunyuan.layers.rope import rotary_table
+from .heads import Heads, Place
 
 SLOW_TURNS = range(1, 9)  # of cosines of the place, in 1024 tokens
-HEAD_SIZE, BASE = 64, 10_000  # of the rotations
+HEAD_SIZE = 64  # that is rotated
 PLACE_PAIRS, LAG_PAIRS = range(3, 10), range(4, 11, 2)  # of channels whose rotations are asked for
 # Tokens for each sync token in 8 s, as they are and where a frame is missing; and what tells them apart.
 PACES = 400 / 192, 398 / 184
 ASKED = len(SLOW_TURNS) + 2 * len(PLACE_PAIRS) + 2 * len(LAG_PAIRS) + 4 * len(PACES) + 1
-SEGMENT, SHOWN_STEP = 16, 4  # tokens from the start of a segment, or of a sync token, to the next
+LATENTS_PER_SEGMENT, SHOWN_STEP = (
+    16,
+    4,
+)  # from the start of a segment, or of what a sync token shows, to the next
 
 
-class Clock(nn.Module):
-    """Heads that read each token's place and lag off the states after a few blocks; thrown away."""
+class Clock(Heads):
+    """Heads that read each token's place and lag off the states after a few blocks."""
 
     def __init__(self, hidden_size: int, joint_depth: int) -> None:
-        super().__init__()
-        self.places: list[Place] = [("joint", i) for i in range(joint_depth)] + [("audio", 0)]
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(hidden_size, elementwise_affine=False),
-                nn.Linear(hidden_size, hidden_size),
-                nn.SiLU(),
-                nn.Linear(hidden_size, ASKED),
-            )
-            for _ in self.places
-        )
+        super().__init__(hidden_size, ASKED, [*(("joint", i) for i in range(joint_depth)), ("audio", 0)])
 
     def error(self, states: Mapping[Place, Tensor], sync_tokens: int) -> Tensor:
         """Mean square error of the waves, which have 0.5 for one who does not know.
@@ -54,12 +47,7 @@ class Clock(nn.Module):
         states: (b, n, d) each. sync_tokens: how many are spread over the n.
         """
         last = states[self.places[-1]]
-        asked = asked_of(last.shape[1], sync_tokens, last.device)
-        errors = [
-            (head(states[place]).float() - asked).square().mean()
-            for place, head in zip(self.places, self.heads, strict=True)
-        ]
-        return torch.stack(errors).mean()
+        return self.mean_error(states, asked_of(last.shape[1], sync_tokens, last.device))
 
 
 def asked_of(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:
@@ -84,17 +72,23 @@ def of_pace(place: Tensor, sync_tokens: int) -> Tensor:
 
 
 def rotations(times: Tensor, pairs: range) -> Tensor:
-    """Cosines and sines, (n, 2 pairs). times: (n,), in tokens."""
-    turned = phases(times, [BASE ** (-2 * pair / HEAD_SIZE) for pair in pairs])
-    return torch.cat([turned.cos(), turned.sin()], 1)
+    """Cosines and sines by which attention turns some pairs of channels: (n, 2 pairs). times: (n,)."""
+    cos, sin = rotary_table(times, HEAD_SIZE)[:, :, 1::2]
+    chosen = slice(pairs.start, pairs.stop, pairs.step)
+    return torch.cat([cos[:, chosen], sin[:, chosen]], 1)
 
 
-def phases(times: Tensor, speeds: list[float]) -> Tensor:
-    return times[:, None] * torch.tensor(speeds, device=times.device)
+def phases(times: Tensor, speeds: Sequence[float]) -> Tensor:
+    """(n, speeds). Nothing is copied to a device, so that steps can be recorded. times: (n,)."""
+    return torch.stack([times * speed for speed in speeds], 1)
 
 
 def shown(tokens: int, sync_tokens: int, device: torch.device | None = None) -> Tensor:
     """(n,): the time, in tokens, that the sync token of each token shows the middle of."""
-    sync = nearest_exact(sync_tokens, tokens, device)
-    segment, part = sync // TOKENS_PER_SEGMENT, sync % TOKENS_PER_SEGMENT
-    return SEGMENT * segment + SHOWN_STEP * part + SHOWN_STEP // 2
+    return shown_from(nearest_exact(sync_tokens, tokens, device)) + SHOWN_STEP // 2
+
+
+def shown_from(sync_token: Tensor) -> Tensor:
+    """The latent frame with which begins what sync tokens, by number, show."""
+    segment, part = sync_token // TOKENS_PER_SEGMENT, sync_token % TOKENS_PER_SEGMENT
+    return LATENTS_PER_SEGMENT * segment + SHOWN_STEP * part

@@ -38,6 +38,7 @@ from . import audio_teacher, audio_vae, synchformer, towers
 from .audio_teacher import FrameEncoder
 from .audio_vae import OutlineLearner
 from .clips import CLIP_FRAMES, CLIP_SEGMENTS, Clips, draw_int, picked_frames
+from .clock import LATENTS_PER_SEGMENT
 from .loop import Batch
 from .objective import draw_dropped
 from .scenes import MATERIALS, Scene
@@ -46,7 +47,6 @@ from .spectra import log_mel
 from .synchformer import shrink
 
 PER_SHARD = 20
-LATENTS_PER_SEGMENT = 16
 
 TOKENS = 2400  # audio tokens in a batch
 # Segments in a window, and frames more than those need; the others are whole clips. Few kinds, as each is
@@ -57,7 +57,7 @@ PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.08
 SHARE_LACKING = 0.5
 # Windows of long films, and clips of 10 s: a whole clip, and from its last segment on another part of it, as
 # after a cut.
-LONG, LONG_SEGMENTS, SHARE_LONG = (248, 249, 250), 30, 0.35
+LONG, SHARE_LONG = (248, 249, 250), 0.35
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
@@ -277,7 +277,9 @@ def draw_window(generator: torch.Generator) -> tuple[int, int]:
     """How many frames at 25 fps are shown, and at how many segments of a clip that may begin."""
     partial, lacking, long = torch.rand(3, generator=generator).tolist()
     if long < SHARE_LONG:
-        return LONG[draw_int(generator, len(LONG))], CLIP_SEGMENTS - LONG_SEGMENTS % CLIP_SEGMENTS
+        frames = LONG[draw_int(generator, len(LONG))]
+        more = FoleyTiming.from_sync_frames(frames).sync_segments - CLIP_SEGMENTS
+        return frames, CLIP_SEGMENTS - more
     if partial >= SHARE_PARTIAL:
         return CLIP_FRAMES - (lacking < SHARE_LACKING), 1
     segments = PARTIAL[draw_int(generator, len(PARTIAL))]

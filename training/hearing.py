@@ -8,38 +8,22 @@ Axes: b batch, n tokens, d channels.
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import outline
-from .clock import Place
+from .heads import Heads, Place
 
 
-class Hearing(nn.Module):
-    """Heads that read the outline off the states between the audio blocks; thrown away.
+class Hearing(Heads):
+    """Heads that read the outline off the states between the audio blocks.
 
     The first and the last of these blocks are not asked.
     """
 
     def __init__(self, hidden_size: int, audio_depth: int) -> None:
-        super().__init__()
         middle = range(1, audio_depth - 1) or [audio_depth - 1]
-        self.places: list[Place] = [("audio", i) for i in middle]
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(hidden_size, elementwise_affine=False),
-                nn.Linear(hidden_size, hidden_size),
-                nn.SiLU(),
-                nn.Linear(hidden_size, outline.CHANNELS),
-            )
-            for _ in self.places
-        )
+        super().__init__(hidden_size, outline.CHANNELS, [("audio", i) for i in middle])
 
     def error(self, states: Mapping[Place, Tensor], latents: Tensor) -> Tensor:
         """Mean square error, about 1 for one who does not know. latents: (b, c, n), without noise."""
-        asked = latents[:, -outline.CHANNELS :].mT / outline.LEVEL
-        errors = [
-            (head(states[place]).float() - asked).square().mean()
-            for place, head in zip(self.places, self.heads, strict=True)
-        ]
-        return torch.stack(errors).mean()
+        return self.mean_error(states, latents[:, -outline.CHANNELS :].mT / outline.LEVEL)

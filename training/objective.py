@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.sampling.denoise import noised
 from ..hunyuan.sampling.schedule import TIME_SCALE
-from .clock import Clock, Place
+from .clock import Clock
+from .heads import Place
 from .hearing import Hearing
 from .loop import Batch
 

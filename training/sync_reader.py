@@ -25,6 +25,7 @@ from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.timing import TOKENS_PER_SEGMENT
 from ..hunyuan.layers.mlp import ConvMLP
 from . import outline
+from .clock import LATENTS_PER_SEGMENT, phases, shown_from
 from .features import Features
 from .initial import initialise
 from .loop import Batch, Plan, Training
@@ -33,7 +34,6 @@ PLAN = Plan(steps=800, learning_rate=3e-3, warmup=20, decay=1.0, mixed=False)
 CLIPS = 12  # in a batch, with all their tokens
 SHOWN, HEARD = range(-2, 7), range(-2, 8)  # frames around a token's time, and around its place, that are read
 PART_WAVES = TOKENS_PER_SEGMENT - 1  # of a segment, that tell its tokens apart: the first directions kept
-SEGMENT, SHOWN_STEP = 16, 4  # frames from a segment, or a token's own time, to the next
 
 
 class SyncReader(nn.Module):
@@ -76,9 +76,10 @@ def objective(reader: nn.Module, batch: Batch, generator: torch.Generator) -> di
 
 def part_waves(tokens: int) -> Tensor:
     """(tokens, 7), each of mean square 1: which part of its segment a token shows."""
-    turns = torch.arange(tokens)[:, None] * torch.arange(1, TOKENS_PER_SEGMENT // 2) / TOKENS_PER_SEGMENT
-    angles = 2 * math.pi * turns
-    fastest = (-1.0) ** torch.arange(tokens)[:, None]
+    token = torch.arange(tokens)
+    turns = range(1, TOKENS_PER_SEGMENT // 2)  # in a segment
+    angles = phases(token, [2 * math.pi * n / TOKENS_PER_SEGMENT for n in turns])
+    fastest = (-1.0) ** token[:, None]
     return torch.cat([2**0.5 * angles.cos(), 2**0.5 * angles.sin(), fastest], 1)
 
 
@@ -97,10 +98,10 @@ def around_tokens(outlines: Tensor, tokens: int) -> Batch:
 
     Tokens are spread evenly over all frames, which at 8 s lets them drift to 0.3 s behind a pace of 2 each.
     """
-    reach = SEGMENT + max(len(SHOWN), len(HEARD))
-    padded = F.pad(outlines, (0, 0, reach, reach + SEGMENT))
+    reach = LATENTS_PER_SEGMENT + max(len(SHOWN), len(HEARD))
+    padded = F.pad(outlines, (0, 0, reach, reach + LATENTS_PER_SEGMENT))
     token = torch.arange(tokens)
-    own = SEGMENT * (token // TOKENS_PER_SEGMENT) + SHOWN_STEP * (token % TOKENS_PER_SEGMENT)
+    own = shown_from(token)
     heard = token * outlines.shape[1] // tokens
     return {
         name: rearrange(

@@ -22,6 +22,7 @@ from pack.training.objective import (
     least_error,
     weights_of,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
 CONFIG = FoleyConfig(
     hidden_size=16, num_heads=2, joint_depth=1, audio_depth=2, mlp_ratio=1.0,
@@ -147,11 +148,10 @@ def test_what_is_shown_stays_with_what_is_due_at_its_own_pace_and_leaves_the_oth
 def test_a_key_that_knows_its_lag_is_found_at_the_time_that_it_shows():
     """As attention does it: keys by their own waves and rotation, queries by their rotation alone."""
     tokens, sync_tokens = 398, 184
-    turns = [clock.BASE ** (-2 * pair / clock.HEAD_SIZE) for pair in clock.LAG_PAIRS]
     place = torch.arange(tokens)
     lag = place - clock.shown(tokens, sync_tokens)
-    key = torch.polar(torch.ones(()), clock.phases(place, turns) - clock.phases(lag, turns))
-    query = torch.polar(torch.ones(()), clock.phases(place, turns))
+    query, told = (torch.complex(*clock.rotations(t, clock.LAG_PAIRS).chunk(2, 1)) for t in (place, lag))
+    key = query * told.conj()
     found = (query @ key.conj().T).real.argmax(1)
     assert (clock.shown(tokens, sync_tokens)[found] - place)[8:380].abs().max() <= 2
 
@@ -168,6 +168,20 @@ def test_the_time_shown_is_that_of_the_two_frames_in_the_middle_of_which_it_lies
     behind = torch.arange(timing.latent_frames) - shown
     lost = float(behind[-16:].mean() - behind[:16].mean())
     assert lost == pytest.approx({200: 16, 199: 32}[frames], abs=5)  # one segment over the clip, or two
+
+
+def test_what_the_clock_asks_for_is_made_where_it_is_needed():
+    """A copy from the host could not be recorded as part of a step."""
+
+    class NoCopies(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert "lift" not in func.name()  # what torch.tensor does with numbers of the host
+            return func(*args, **(kwargs or {}))
+
+    with NoCopies():
+        clock.asked_of(398, 184)
+        with pytest.raises(AssertionError):
+            torch.tensor([1.0])
 
 
 def test_hearing_asks_the_middle_blocks_for_the_outline_without_noise(transformer):
