@@ -18,6 +18,9 @@ RESOLUTIONS = (128, 512, 2048)  # samples in a window; a quarter of it from one 
 MEL_WINDOW = 2 * SAMPLES_PER_LATENT
 MEL_BANDS = 64
 MEL_MEAN, MEL_STD = -8.5, 1.4  # of the scenes' log-mels
+AUDIBLE_DB = 45.0  # below a sound's loudest band; what is fainter is not heard beside it
+AUDIBLE = AUDIBLE_DB * math.log(10) / 20 / MEL_STD  # the same in normalised log-mels
+FEWEST_HEARD = 64  # bands of frames that a distance is a mean over, where fewer are heard
 
 
 def magnitudes(waveform: Tensor, window: int, hop: int) -> Tensor:
@@ -55,6 +58,20 @@ def log_mel(waveform: Tensor) -> Tensor:
     )
     energies = mel_filters(MEL_WINDOW).to(waveform.device) @ (spectrum.abs() * (2 / shape.sum())).square()
     return ((energies + FLOOR**2).log() / 2 - MEL_MEAN) / MEL_STD
+
+
+def band_distance(made: Tensor, true: Tensor) -> Tensor:
+    """How far levels are apart in the bands and frames where either sound is heard, in normalised log-mels.
+
+    Neither phase nor exact pitch counts: what a decoder must make up it is to make up as loud as it was.
+    Heard is what is at most `AUDIBLE_DB` below the loudest of `true`; where that is silent, everything is.
+    made, true: (b, samples), whole latents long. Returns a scalar.
+    """
+    a, b = log_mel(made), log_mel(true)
+    faintest = b.amax((1, 2), keepdim=True) - AUDIBLE
+    heard = ((a > faintest) | (b > faintest)).sum((1, 2))
+    apart = (torch.maximum(a, faintest) - torch.maximum(b, faintest)).abs().sum((1, 2))
+    return (apart / heard.clamp(min=FEWEST_HEARD)).mean()
 
 
 @cache
