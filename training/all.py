@@ -14,7 +14,7 @@ from . import audio_teacher, audio_vae, clips, features, synchformer, towers, tr
 from .export import export
 from .loop import Plan
 
-RENDERED, CACHED, HELD_OUT = 1000, 1200, 48  # clips
+RENDERED, CACHED, HELD_OUT = 1000, 6000, 60  # clips
 
 
 def main() -> None:

@@ -35,9 +35,14 @@ def save(network: nn.Module, path: Path, dtype: torch.dtype, config: dict | None
     save_file(tensors, path, metadata)
 
 
-def export(runs: Path, rendered: Path, folder: Path) -> None:
-    """Write every network that has a run."""
+def export(runs: Path, rendered: Path | None, folder: Path) -> None:
+    """Write every network that has a run.
+
+    Raises: ValueError if the autoencoder has one and there are no clips, by which its latents are scaled.
+    """
     if has_run(runs / "audio_vae"):
+        if rendered is None:
+            raise ValueError(f"{runs} has a run of the audio autoencoder: give --rendered, its clips.")
         save(
             audio_vae.trained(runs / "audio_vae", Clips(rendered)).vae, folder / "audio_vae.safetensors", HALF
         )
@@ -63,7 +68,7 @@ def save_towers(runs: Path, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the trained pocket networks.")
     parser.add_argument("--runs", type=Path, required=True, help="folder of all runs")
-    parser.add_argument("--rendered", type=Path, required=True, help="folder of rendered clips")
+    parser.add_argument("--rendered", type=Path, help="folder of rendered clips, for the audio autoencoder")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     export(args.runs, args.rendered, args.out)

@@ -1,6 +1,7 @@
 """What the transformer learns from, computed once: the encoders' features in memory-mapped safetensors.
 
-    python -m hunyuan_av.training.features --runs RUNS --out DIR --clips N [--first SEED] [--split train]
+    python -m hunyuan_av.training.features --out DIR --clips N [--first SEED] [--split train]
+        [--runs RUNS --rendered CLIPS]
 
 A clip whose things are struck is cached twice: as it is, and dubbed, with the sounds and the words of another
 material than the one it shows. Without the second the picture would tell all there is to know, and nothing
@@ -34,6 +35,9 @@ from ..hunyuan.foley.timing import (
 )
 from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.video import FramePicker, normalise, normalise_crops
+from ..model_loaders.encoders import load_text_encoder, load_visual_encoder
+from ..model_loaders.foley import load_audio_vae, load_sync_encoder
+from ..model_loaders.foley_folder import POCKET, find_foley
 from . import audio_teacher, audio_vae, synchformer, towers
 from .audio_teacher import FrameEncoder
 from .audio_vae import OutlineLearner
@@ -48,7 +52,7 @@ from .synchformer import shrink
 
 PER_SHARD = 20
 
-TOKENS = 2400  # audio tokens in a batch
+TOKENS, TOKENS_ON_A_CPU = 16_000, 3600  # audio tokens in a batch
 # Segments in a window, and frames more than those need; the others are whole clips. Few kinds, as each is
 # recorded by itself where steps are.
 PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.08
@@ -57,7 +61,7 @@ PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.08
 SHARE_LACKING = 0.5
 # Windows of long films, and clips of 10 s: a whole clip, and from its last segment on another part of it, as
 # after a cut.
-LONG, SHARE_LONG = (248, 249, 250), 0.35
+LONG, SHARE_LONG = (248, 249, 250), 0.5
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
@@ -72,7 +76,7 @@ class Encoders:
     sync: SyncEncoder
     visual: VisualEncoder
     text: TextEncoder
-    teacher: FrameEncoder
+    teacher: FrameEncoder | None
 
     @classmethod
     def trained(cls, runs: Path, clips: Clips, device: str = "cpu") -> "Encoders":
@@ -86,6 +90,22 @@ class Encoders:
             visual=visual.to(device),
             text=text.to(device),
             teacher=audio_teacher.trained(runs / "audio_teacher").to(device),
+        )
+
+    @classmethod
+    def shipped(cls, device: str = "cpu") -> "Encoders":
+        """Those that come with the pack, among which is no teacher: to go on from there.
+
+        The encoder that wrote the first latents is not shipped; its pupil, which is, writes those beside the
+        outline.
+        """
+        files = find_foley(POCKET, None)
+        return cls(
+            sound=OutlineLearner(load_audio_vae(files.audio_vae, "both")).to(device),
+            sync=load_sync_encoder(files.synchformer).to(device),
+            visual=load_visual_encoder(files.visual_encoder).to(device),
+            text=load_text_encoder(files.text_encoder).to(device),
+            teacher=None,
         )
 
     @property
@@ -103,9 +123,15 @@ class Encoders:
 
     @torch.no_grad()
     def of_sound(self, waveform: np.ndarray) -> Batch:
-        """waveform: (samples,) at 48 kHz. Returns "latents" (c, l) and "teacher" (l, d)."""
+        """waveform: (samples,) at 48 kHz. Returns "latents" (c, l) and "teacher" (l, d), d 0 without one."""
         sound = torch.from_numpy(waveform).to(self.device)[None]
-        return {"latents": self.sound.latents(sound)[0], "teacher": self.teacher(log_mel(sound))[0]}
+        latents = self.sound.latents(sound)[0]
+        heard = (
+            self.teacher(log_mel(sound))[0]
+            if self.teacher is not None
+            else latents.new_zeros(latents.shape[1], 0)
+        )
+        return {"latents": latents, "teacher": heard}
 
 
 def dub(scene: Scene, seed: int) -> Scene:
@@ -164,13 +190,15 @@ class Features:
         split: Split = "train",
         *,
         device: str = "cpu",
-        tokens: int = TOKENS,
+        tokens: int | None = None,
     ) -> None:
-        """text: encodes the captions, each once. device: where all of it lies. tokens: in a batch.
+        """text: encodes the captions, each once. device: where all of it lies.
 
+        tokens: in a batch; by default `TOKENS`, on a CPU `TOKENS_ON_A_CPU`.
         Raises: FileNotFoundError if nothing was built there.
         """
-        shards, self.captions, self.tokens = [], [], tokens
+        shards, self.captions = [], []
+        self.tokens = tokens or (TOKENS_ON_A_CPU if torch.device(device).type == "cpu" else TOKENS)
         for path in sorted(folder.glob(f"{split}-*-pictures.safetensors")):
             files = [safe_open(str(path).replace("pictures", part), framework="pt") for part in PARTS]
             shards.append({name: file.get_tensor(name) for file in files for name in file.keys()})  # noqa: SIM118
@@ -295,8 +323,8 @@ def picks_at_8_fps(frames: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Encode scenes for the transformer's training.")
-    parser.add_argument("--runs", type=Path, required=True, help="folder of the encoders' runs")
-    parser.add_argument("--rendered", type=Path, required=True, help="folder of rendered clips")
+    parser.add_argument("--runs", type=Path, help="folder of the encoders' runs (default: those shipped)")
+    parser.add_argument("--rendered", type=Path, help="folder of rendered clips, with --runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=800)
     parser.add_argument("--first", type=int, default=0)
@@ -304,7 +332,13 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    encoders = Encoders.trained(args.runs, Clips(args.rendered), args.device)
+    if bool(args.runs) != bool(args.rendered):
+        parser.error("--runs and --rendered go together")
+    encoders = (
+        Encoders.trained(args.runs, Clips(args.rendered), args.device)
+        if args.runs
+        else Encoders.shipped(args.device)
+    )
     build(args.out, encoders, args.split, args.first, args.clips, args.parts)
 
 

@@ -28,7 +28,7 @@ from .loop import Batch
 
 DROP_BOTH = DROP_VIDEO = DROP_TEXT = 0.1  # shares of the rows that do without
 
-UNIFORM = 0.3  # share of the noise levels that are drawn evenly
+UNIFORM = 0.5  # share of the noise levels that are drawn evenly
 CROWDED_AT = 1.1  # logit around which the others crowd: 0.75, as what happens when is decided in noise
 NOISY_FROM = 0.88  # where nothing but the picture tells what happens when: a sampler's first steps
 SILENT_WEIGHT = 0.02  # of channels that hold nothing: their noise must go, but nobody hears it
@@ -60,7 +60,10 @@ class AlignmentHead(nn.Module):
 
 
 def draw_sigmas(rows: int, generator: torch.Generator, noisy: float = 0.0) -> Tensor:
-    """Noise levels in 0..1: mostly logit-normal (arXiv:2403.03206). noisy: share from `NOISY_FROM` on."""
+    """Noise levels in 0..1: `UNIFORM` of them even, the others logit-normal (arXiv:2403.03206).
+
+    noisy: share that is drawn from `NOISY_FROM` on instead.
+    """
     crowded = torch.sigmoid(CROWDED_AT + torch.randn(rows, generator=generator))
     even = torch.rand(rows, generator=generator)
     drawn = torch.where(torch.rand(rows, generator=generator) < UNIFORM, even, crowded)

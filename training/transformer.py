@@ -1,6 +1,7 @@
 """The pocket transformer: flow matching on cached features, with and without alignment.
 
-python -m hunyuan_av.training.transformer --out DIR --features FEATURES --runs RUNS [--repa 0] [--steps N]
+python -m hunyuan_av.training.transformer --out DIR --features FEATURES [--runs RUNS] [--begin FILE]
+    [--repa 0] [--steps N]
 """
 
 import json
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.layers import attention as layers
+from ..model_loaders.foley import load_transformer
 from . import outline, sync_reader, towers
 from .clock import Clock
-from .features import TOKENS, Features
+from .features import TOKENS, TOKENS_ON_A_CPU, Encoders, Features
 from .hearing import Hearing
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, on_device, trained_weights
@@ -29,19 +31,19 @@ CONFIG = FoleyConfig(
     text_size=towers.WIDTH, visual_size=towers.WIDTH, sync_size=towers.WIDTH,
 )  # fmt: skip
 PLAN = Plan(
-    steps=6000,
-    learning_rate=1e-3,
+    steps=20_000,
+    learning_rate=5e-4,
     matrix_rate=0.006,
-    warmup=50,
-    decay=0.9,
-    average=0.995,
-    save_every=50,
+    warmup=100,
+    decay=0.85,
+    average=0.999,
+    save_every=200,
     record=True,
 )
 ALIGNMENT = Alignment(block=1, weight=0.5)
 READER = "reader"  # folder of the run that comes first, within the transformer's
 HELD_OUT_BATCHES, HELD_OUT_SEED = 24, 77
-NOISY = 0.5  # share of the noise levels that are high
+NOISY = 0.3  # share of the noise levels that are high
 OUTLINE_WEIGHT = 12.0  # of the latents that are the sound's outline, in the loss
 SYNC_LEVEL = 0.2  # of the embedded sync features; noise has 0.8, and their norm is shared
 
@@ -129,19 +131,30 @@ def training(
     alignment: Alignment = ALIGNMENT,
     config: FoleyConfig = CONFIG,
     reader_plan: Plan = sync_reader.PLAN,
+    begin: Path | None = None,
 ) -> Training:
     """Learns to read the sync features, if that is not done yet, and gives the training of all else.
 
-    alignment: with a weight of 0 there is no head, and nothing but the velocity is learned.
+    alignment: with a weight of 0 there is no head for it.
+    begin: file of a transformer to go on from; as it has learned to read, no reader is trained.
+    Raises: ValueError if something is to be aligned that no teacher has heard; as `load_transformer`.
     """
     teacher_size = len(features.teacher_centre)
+    if alignment.weight and not teacher_size:
+        raise ValueError(
+            "Nothing can be aligned: these features were made without a teacher. Give --repa 0, or build them"
+            " with --runs."
+        )
     learner = initialise(TransformerLearner(config, teacher_size, alignment.weight > 0), plan.seed)
-    noise, free = directions(config, plan.seed)
-    reading = sync_reader.training(
-        folder / READER, features, config, free, replace(reader_plan, seed=plan.seed, device=plan.device)
-    )
-    reading.run()
-    begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), noise)  # type: ignore[arg-type]
+    if begin is not None:
+        learner.transformer.load_state_dict(load_transformer(begin, torch.float32).state_dict())
+    else:
+        noise, free = directions(config, plan.seed)
+        reading = sync_reader.training(
+            folder / READER, features, config, free, replace(reader_plan, seed=plan.seed, device=plan.device)
+        )
+        reading.run()
+        begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), noise)  # type: ignore[arg-type]
     learner.transformer.sync_in.requires_grad_(False)
     objective = FlowObjective(features.deviations().to(plan.device), alignment)
     return Training(learner, objective, partial(draw_batch, features), plan, folder)
@@ -178,20 +191,25 @@ def trained(folder: Path) -> FoleyTransformer:
 def main() -> None:
     parser, planned = command(__doc__, PLAN)
     parser.add_argument("--features", type=Path, required=True, help="folder of cached features")
-    parser.add_argument("--runs", type=Path, required=True, help="folder of the encoders' runs")
+    parser.add_argument(
+        "--runs", type=Path, help="folder of the encoders' runs, as for the features (default: those shipped)"
+    )
+    parser.add_argument("--begin", type=Path, metavar="FILE", help="a transformer to go on from")
     parser.add_argument(
         "--repa", type=float, default=ALIGNMENT.weight, help="weight of the alignment; 0: none"
     )
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="audio tokens in a batch")
+    parser.add_argument(
+        "--tokens", type=int, help=f"audio tokens in a batch (default: {TOKENS}, on a CPU {TOKENS_ON_A_CPU})"
+    )
     parser.add_argument("--until", type=int, help="stop at this step of the plan")
     args = parser.parse_args()
-    _, text = towers.trained(args.runs / "towers")
+    text = towers.trained(args.runs / "towers")[1] if args.runs else Encoders.shipped().text
     place = {"device": args.device, "tokens": args.tokens}
     features = Features(args.features, text, **place)
-    alignment = Alignment(ALIGNMENT.block, args.repa)
-    training(args.out, features, planned(args), alignment).run(args.until)
-
     held_out = Features(args.features, text, "held-out", **place)
+    alignment = Alignment(ALIGNMENT.block, args.repa)
+    training(args.out, features, planned(args), alignment, begin=args.begin).run(args.until)
+
     figures = {"held_out_velocity": held_out_loss(trained(args.out).to(args.device), held_out)}
     (args.out / "held_out.json").write_text(json.dumps(figures) + "\n")
 

@@ -1,0 +1,49 @@
+"""The transformer that is shipped can be trained further, by the commands in docs/pocket.md."""
+
+import json
+import sys
+
+import pytest
+from pack.model_loaders.foley_folder import POCKET
+from pack.training import features, transformer
+from safetensors.torch import load_file
+
+SHIPPED = POCKET / "transformer.safetensors"
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """Features of a clip of each split, by the shipped encoders."""
+    folder = tmp_path_factory.mktemp("features")
+    encoders = features.Encoders.shipped()
+    for split in ("train", "held-out"):
+        features.build(folder, encoders, split, 7, 1, tuple(features.PARTS))
+    return folder
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["transformer", *map(str, arguments)])
+    transformer.main()
+
+
+def test_it_goes_on_from_what_is_shipped(cached, tmp_path, monkeypatch):
+    run(
+        monkeypatch, "--features", cached, "--out", tmp_path, "--begin", SHIPPED,
+        "--repa", 0, "--steps", 1, "--tokens", 400,
+    )  # fmt: skip
+    reached, shipped = transformer.trained(tmp_path).state_dict(), load_file(SHIPPED)
+    differences = [(reached[name] - tensor.float()).abs().max() for name, tensor in shipped.items()]
+    assert 0 < float(max(differences)) < 0.01
+    assert json.loads((tmp_path / "held_out.json").read_text())["held_out_velocity"] < 0.15
+
+
+def test_without_a_teacher_nothing_can_be_aligned(cached, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="--repa 0"):
+        run(monkeypatch, "--features", cached, "--out", tmp_path, "--begin", SHIPPED)
+
+
+def test_the_encoders_runs_and_the_clips_go_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["features", "--out", str(tmp_path), "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        features.main()
+    assert "--runs and --rendered go together" in capsys.readouterr().err
