@@ -170,8 +170,8 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
     add_placement(group, "decoder")
     group.add_argument(
         "--compile", action="store_true",
-        help="compile the transformer's blocks: on an H200 a step then takes a fifth less, and the first one"
-        " half a minute more; needs torch 2.5, a C++ compiler, and Triton on a GPU",
+        help="compile the transformer's blocks: on an H200 a step then takes two fifths less, and the first"
+        " one half a minute more; needs torch 2.5, a C++ compiler, and Triton on a GPU",
     )  # fmt: skip
     add_graphs_option(group)
 

@@ -8,9 +8,9 @@ Axes: t frames, c channels, h w height and width.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -224,7 +224,25 @@ def encode(
     """
     parameter = next(encoder.parameters())
     inputs = prepare(frames.to(parameter.device)).to(parameter.dtype)
-    return encoder(inputs).to("cpu", torch.float32)
+    with tensor_cores(parameter.device):
+        return encoder(inputs).to("cpu", torch.float32)
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """float32 products as an NVIDIA card's tensor cores take them, with ten bits of mantissa (TF32).
+
+    As many bits as float16 has, in which the published program runs Synchformer. Elsewhere nothing changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def default_batch(encoder: torch.nn.Module) -> int:

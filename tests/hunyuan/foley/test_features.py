@@ -1,5 +1,6 @@
 import threading
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -258,3 +259,35 @@ def test_an_encoder_that_fails_ends_the_thread(no_thread_is_left):
             Full(0, None), Sleeper(0, 8), batch=8,
         )  # fmt: skip
     assert len(taken) < 200
+
+
+def test_cards_multiply_in_tf32_while_they_encode_and_as_before_after_that():
+    before = torch.get_float32_matmul_precision()
+    with features_module.tensor_cores(torch.device("cpu")):
+        assert torch.get_float32_matmul_precision() == before
+    within = []
+
+    def encode() -> None:
+        with features_module.tensor_cores(torch.device("cuda")):
+            within.append(torch.get_float32_matmul_precision())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        encode()
+    assert within == ["high"]
+    assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_features_are_nearly_those_of_a_cpu_and_made_in_tf32(encoders):
+    pictures, precisions = list(pictures_of(60)), set()
+    on_cpu = encode_video(pictures, *encoders)
+    copies = [deepcopy(encoder).cuda() for encoder in encoders]
+    for copy in copies:
+        copy.register_forward_pre_hook(lambda *_: precisions.add(torch.get_float32_matmul_precision()))
+    on_card = encode_video(pictures, *copies)
+    assert precisions == {"high"}
+    for name in ("visual", "sync"):
+        ours, theirs = getattr(on_card, name), getattr(on_cpu, name)
+        assert float((ours - theirs).norm() / theirs.norm()) < 5e-3
