@@ -13,7 +13,7 @@ from ..media.mux import mux
 from .arrays import BLOCK, open_array
 from .job import Job
 from .plan import FilmPlan
-from .room import GainCurve, floors_of, room_gains
+from .room import GainCurve, cut_gains, floors_of, room_gains
 
 LEVELLED = "levelled.f32"
 
@@ -29,8 +29,10 @@ def levelled(
     """
     floors = [floors_of(sound[begin:end]) for begin, end in pairwise(plan.sample_offsets)]
     prompts = [prompt if shot.prompt is None else shot.prompt for shot in plan.shots]
-    gains = [gain + gain_db for gain in room_gains(floors, prompts)]
-    curve = GainCurve(plan.sample_offsets[:-1], gains)
+    gains = room_gains(floors, prompts)
+    at_cuts = cut_gains(floors, prompts, gains)
+    turned = [[gain + gain_db for gain in each] for each in (gains, at_cuts)]
+    curve = GainCurve(plan.sample_offsets, turned[0], turned[1])
     with job.writing(LEVELLED) as path, path.open("wb") as file:
         for first in range(0, len(sound), BLOCK):
             file.write(curve.apply(first, sound[None, first : first + BLOCK]).tobytes())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pack.hunyuan.foley.seams import Join, SeamMeter
-from pack.hunyuan.long_form.room import Floors, GainCurve, floor_of, floors_of, room_gains
+from pack.hunyuan.long_form.room import Floors, GainCurve, cut_gains, floor_of, floors_of, room_gains
 
 RATE = 8_000
 
@@ -66,22 +66,46 @@ def test_a_shot_that_says_nothing_is_left_alone():
 def test_steady_rain_keeps_its_level_across_cuts():
     levels = (-40, -44, -37, -42)
     shots = [with_events(rain(5, level, seed)) for seed, level in enumerate(levels)]
-    gains = room_gains([floors_of(shot, RATE) for shot in shots], ["rain"] * len(shots))
-    offsets = [5 * RATE * i for i in range(len(shots))]
-    curve, film = GainCurve(offsets, gains, RATE), np.concatenate(shots)[None]
-    joins = [Join(at / RATE, at / RATE, "shot") for at in offsets[1:]]
+    film, levelled, _ = levelled_film(shots)
+    assert worst_jump(film, shots) > 3
+    assert worst_jump(levelled, shots) < 1
 
-    def worst(sound):
-        meter = SeamMeter(RATE)
-        meter.hear(sound[0])
-        return meter.report(joins).worst_jump
 
-    assert worst(film) > 3
-    assert worst(curve.apply(0, film)) < 1
+def test_soft_beginnings_are_met_and_turn_no_shot_up_further_than_the_last():
+    shots = [rain(12, -40, seed) for seed in range(5)]
+    for shot in shots:
+        shot[: 2 * RATE] *= 10 ** (-3 / 20)
+    film, levelled, gains = levelled_film(shots)
+    assert worst_jump(film, shots) > 2.5
+    assert worst_jump(levelled, shots) < 1
+    assert gains == pytest.approx([0] * 5, abs=0.5)
+
+
+def test_where_the_place_changes_a_shot_begins_at_its_own_level():
+    floors = [Floors(-40, -40, -40, -40), Floors(-60, -60, -62, -60), Floors(None, None, None, None)]
+    assert cut_gains(floors, ["rain"] * 3, [0, 0, 0]) == [0, 0, 0]
+
+
+def levelled_film(shots):
+    """The film, the same at its level, and the gains of the shots."""
+    floors, prompts = [floors_of(shot, RATE) for shot in shots], ["rain"] * len(shots)
+    gains = room_gains(floors, prompts)
+    offsets = np.cumsum([0, *map(len, shots)]).tolist()
+    film = np.concatenate(shots)[None]
+    curve = GainCurve(offsets, gains, cut_gains(floors, prompts, gains), RATE)
+    return film, curve.apply(0, film), gains
+
+
+def worst_jump(film, shots):
+    meter = SeamMeter(RATE)
+    meter.hear(film[0])
+    joins = [Join(at / RATE, at / RATE, "shot") for at in np.cumsum([*map(len, shots)])[:-1]]
+    return meter.report(joins).worst_jump
 
 
 def test_the_gain_is_the_same_in_whatever_blocks_it_comes():
-    curve, film = GainCurve([0, RATE, 2 * RATE], [0, 6, -6], RATE), rain(3, -20)[None]
+    curve = GainCurve([0, RATE, 2 * RATE, 3 * RATE], [0, 6, -6], [0, 3, -6], RATE)
+    film = rain(3, -20)[None]
     whole = curve.apply(0, film)
     blocks = [curve.apply(first, film[:, first : first + 999]) for first in range(0, 3 * RATE, 999)]
     np.testing.assert_array_equal(whole, np.concatenate(blocks, axis=1))
@@ -90,4 +114,4 @@ def test_the_gain_is_the_same_in_whatever_blocks_it_comes():
 
 def test_a_film_in_one_room_is_not_touched():
     film = rain(3, -20)[None].astype(np.float32)
-    assert GainCurve([0, RATE], [0, 0], RATE).apply(0, film) is film
+    assert GainCurve([0, RATE, 3 * RATE], [0, 0], [0, 0], RATE).apply(0, film) is film
