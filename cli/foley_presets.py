@@ -17,10 +17,10 @@ class Preset:
 
 
 DEFAULT = "full"
-# `tools/eval_sync.py --tables` measures what fewer steps cost.
+# `tools/eval_sync.py --tables` measures what fewer steps cost; docs/pocket.md has its figures.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "fast": Preset(steps=8, solver="midpoint", guide_to=0.6),
+        "fast": Preset(steps=10, guide_to=0.6),
         "balanced": Preset(steps=25),
         "full": Preset(steps=50),  # as published
     }

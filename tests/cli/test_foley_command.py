@@ -250,7 +250,7 @@ def test_a_preset_fills_what_is_not_said(tmp_path):
     assert settings() == settings("--preset", "full") == (50, "euler", 0.0, 1.0)
     assert settings("--preset", "fast", "--steps", "3", "--guide-to", "1")[:1] == (3,)
     assert job("--preset", "fast", "--guide-to", "1").guidance_interval == ALWAYS
-    assert job("--preset", "fast", "--solver", "euler").solver == "euler"
+    assert job("--preset", "fast", "--solver", "midpoint").solver == "midpoint"
 
 
 def test_it_says_which_weights_made_the_sound(tmp_path, capsys):
