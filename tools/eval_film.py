@@ -35,7 +35,7 @@ def main() -> int:
     scene = Scene.draw(options.seed, "held-out", kind=options.kind, seconds=float(seconds))
     plan = FilmPlan.of_clip(Fraction(0), seconds)
     print(f"{options.minutes} min of {scene.caption}, {len(plan.windows)} windows, weights: {models.origin}")
-    sound = film_sound(models, scene, plan, options)
+    sound = film_sound(models, scene, plan, options, options.seed)
     minutes = by_minute(scene, sound)
     for number, (seen, heard) in enumerate(minutes, 1):
         verdict = "ok" if within_bars(seen, heard) else "BELOW"

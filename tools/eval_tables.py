@@ -8,7 +8,7 @@ from eval_generate import Settings
 from eval_scenes import HeldOut, follow
 from hunyuan_av.hunyuan.foley.synchrony import Synchrony
 
-SCALES = (1.0, 2.0, 3.0, 4.5, 6.0, 8.0)
+SCALES = (1.0, 1.5, 2.0, 3.0, 4.5, 8.0)
 STEPS = (10, 25, 50)
 STAGES = {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4}  # network calls in a step
 CALLS = 48  # that each solver gets

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_shots_can_be_written(monkeypatch, capsys, tmp_path, rain):
 def test_rain_is_held_against_the_bars(monkeypatch, capsys, rain, step, passed):
     sound = rain[0].copy()
     sound[14 * RATE :] *= step
-    monkeypatch.setattr(eval_seams, "film_sound", lambda models, scene, plan, options: sound)
+    monkeypatch.setattr(eval_seams, "film_sound", lambda *arguments: sound)
     options = argparse.Namespace(
         rain=2, seed=0, length=28.0, shots_every=14.0, overlap=1.92, join="latents"
     )  # fmt: skip
@@ -67,3 +68,12 @@ def test_rain_is_held_against_the_bars(monkeypatch, capsys, rain, step, passed):
 def test_shots_of_one_length_end_with_the_film():
     shots = eval_seams.equal_shots(Fraction(20), Fraction(8))
     assert [(shot.start, shot.end) for shot in shots] == [(0, 8), (8, 16), (16, 20)]
+
+
+def test_only_rain_that_holds_is_listened_to():
+    options = argparse.Namespace(seed=0, length=60.0)
+    scenes = list(islice(eval_seams.steady_rains(options), 3))
+    densities = [[scene.density(time) for time in range(60)] for scene in scenes]
+    assert all(max(of_scene) < 1.11 * min(of_scene) for of_scene in densities)
+    first = [eval_seams.Scene.draw(seed, "held-out", kind="rain", seconds=60.0) for seed in range(3)]
+    assert [scene.caption for scene in scenes] != [scene.caption for scene in first]
