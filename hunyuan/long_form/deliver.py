@@ -31,8 +31,7 @@ def levelled(
     prompts = [prompt if shot.prompt is None else shot.prompt for shot in plan.shots]
     gains = room_gains(floors, prompts)
     at_cuts = cut_gains(floors, prompts, gains)
-    turned = [[gain + gain_db for gain in each] for each in (gains, at_cuts)]
-    curve = GainCurve(plan.sample_offsets, turned[0], turned[1])
+    curve = GainCurve(plan.sample_offsets, gains, at_cuts, gain_db=gain_db)
     with job.writing(LEVELLED) as path, path.open("wb") as file:
         for first in range(0, len(sound), BLOCK):
             file.write(curve.apply(first, sound[None, first : first + BLOCK]).tobytes())

@@ -67,8 +67,8 @@ def room_gains(floors: Sequence[Floors], prompts: Sequence[str]) -> list[float]:
     """
     gains = [0.0] * len(floors)
     for i in range(1, len(floors)):
-        if is_one_room(floors, prompts, i):
-            apart = difference(floors[i - 1].last, floors[i].first)
+        apart = room_step(floors, prompts, i)
+        if apart is not None:
             gains[i] = float(np.clip(gains[i - 1] + apart, -MOST, MOST))
     return gains
 
@@ -77,28 +77,30 @@ def cut_gains(floors: Sequence[Floors], prompts: Sequence[str], gains: Sequence[
     """dB by which each shot is turned up where it begins. gains: of the shots, from `room_gains`."""
     at_cuts = list(gains)
     for i in range(1, len(floors)):
-        if is_one_room(floors, prompts, i):
-            apart = difference(floors[i - 1].at_end, floors[i].at_start) + gains[i - 1] - gains[i]
+        apart = difference(floors[i - 1].at_end, floors[i].at_start)
+        if apart is not None and room_step(floors, prompts, i) is not None:
+            apart += gains[i - 1] - gains[i]
             at_cuts[i] += float(np.clip(apart, -MOST_AT_CUT, MOST_AT_CUT))
     return at_cuts
 
 
-def is_one_room(floors: Sequence[Floors], prompts: Sequence[str], shot: int) -> bool:
-    """Whether a shot is where the one before it was."""
+def room_step(floors: Sequence[Floors], prompts: Sequence[str], shot: int) -> float | None:
+    """dB by which the floor falls from the shot before to this one; None where that is another place."""
     apart = difference(floors[shot - 1].last, floors[shot].first)
-    return abs(apart) <= (SAME_WORDS if prompts[shot - 1] == prompts[shot] else OTHER_WORDS)
+    near = SAME_WORDS if prompts[shot - 1] == prompts[shot] else OTHER_WORDS
+    return apart if apart is not None and abs(apart) <= near else None
 
 
-def difference(before: float | None, after: float | None) -> float:
-    """dB; NaN where one of both is not known."""
-    return float("nan") if before is None or after is None else before - after
+def difference(before: float | None, after: float | None) -> float | None:
+    """dB; None where one of both is not known."""
+    return None if before is None or after is None else before - after
 
 
 class GainCurve:
     """A film's gain over time: a short slope at each cut, a glide from there, and then the shot's own.
 
-    offsets: the first sample of each shot, and the film's last. gains, at_cuts: dB of each shot, and where it
-    begins.
+    offsets: the first sample of each shot, and the film's end. gains, at_cuts: dB of each shot, and where it
+    begins. gain_db: by which all of it is turned up.
     """
 
     def __init__(
@@ -107,13 +109,14 @@ class GainCurve:
         gains: Sequence[float],
         at_cuts: Sequence[float],
         sample_rate: int = SAMPLE_RATE,
+        gain_db: float = 0.0,
     ) -> None:
         half, glide = (round(seconds * sample_rate) for seconds in (FADE / 2, GLIDE))
         self.places, decibels = [], []
         for (begin, end), gain, at_cut in zip(pairwise(offsets), gains, at_cuts, strict=True):
             self.places += [begin + half, max(begin + half, min(begin + glide, end - half)), end - half]
             decibels += [at_cut, gain, gain]
-        self.levels = [10 ** (gain / 20) for gain in decibels]
+        self.levels = [10 ** ((gain + gain_db) / 20) for gain in decibels]
 
     def apply(self, first: int, samples: np.ndarray) -> np.ndarray:
         """Samples (channels, n) of the film, from its sample `first` on, at the film's level."""

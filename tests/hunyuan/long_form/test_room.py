@@ -86,6 +86,15 @@ def test_where_the_place_changes_a_shot_begins_at_its_own_level():
     assert cut_gains(floors, ["rain"] * 3, [0, 0, 0]) == [0, 0, 0]
 
 
+def test_a_shot_that_ends_in_silence_or_begins_with_it_leaves_the_next_as_it_is():
+    shots = [rain(12, -40, seed) for seed in range(2)]
+    shots[0][-RATE:] = 0
+    _, levelled, _ = levelled_film(shots)
+    assert np.isfinite(levelled).all()
+    floors = [Floors(-40, -40, -40, None), Floors(-43, -43, -43, -43), Floors(-40, -40, None, -40)]
+    assert cut_gains(floors, ["rain"] * 3, [0, 3, 0]) == [0, 3, 0]
+
+
 def levelled_film(shots):
     """The film, the same at its level, and the gains of the shots."""
     floors, prompts = [floors_of(shot, RATE) for shot in shots], ["rain"] * len(shots)
