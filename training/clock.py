@@ -29,10 +29,8 @@ PLACE_PAIRS, LAG_PAIRS = range(3, 10), range(4, 11, 2)  # of channels whose rota
 # Tokens for each sync token in 8 s, as they are and where a frame is missing; and what tells them apart.
 PACES = 400 / 192, 398 / 184
 ASKED = len(SLOW_TURNS) + 2 * len(PLACE_PAIRS) + 2 * len(LAG_PAIRS) + 4 * len(PACES) + 1
-LATENTS_PER_SEGMENT, SHOWN_STEP = (
-    16,
-    4,
-)  # from the start of a segment, or of what a sync token shows, to the next
+LATENTS_PER_SEGMENT = 16  # from the start of a segment to the next
+SHOWN_STEP = 4  # latents from the start of what a sync token shows to that of the next
 
 
 class Clock(Heads):

@@ -35,10 +35,8 @@ from ..hunyuan.foley.timing import (
 )
 from ..hunyuan.foley.visual_encoder import VisualEncoder
 from ..hunyuan.media.video import FramePicker, normalise, normalise_crops
-from ..model_loaders.encoders import load_text_encoder, load_visual_encoder
-from ..model_loaders.foley import load_audio_vae, load_sync_encoder
-from ..model_loaders.foley_folder import POCKET, find_foley
-from . import audio_teacher, audio_vae, synchformer, towers
+from ..model_loaders.foley_folder import POCKET
+from . import audio_teacher, audio_vae, prepare, synchformer, towers
 from .audio_teacher import FrameEncoder
 from .audio_vae import OutlineLearner
 from .clips import CLIP_FRAMES, CLIP_SEGMENTS, Clips, draw_int, picked_frames
@@ -99,13 +97,9 @@ class Encoders:
         The encoder that wrote the first latents is not shipped; its pupil, which is, writes those beside the
         outline.
         """
-        files = find_foley(POCKET, None)
+        pack = prepare.Encoders.load(POCKET, device)
         return cls(
-            sound=OutlineLearner(load_audio_vae(files.audio_vae, "both")).to(device),
-            sync=load_sync_encoder(files.synchformer).to(device),
-            visual=load_visual_encoder(files.visual_encoder).to(device),
-            text=load_text_encoder(files.text_encoder).to(device),
-            teacher=None,
+            sound=OutlineLearner(pack.vae), sync=pack.sync, visual=pack.visual, text=pack.text, teacher=None
         )
 
     @property

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.layers import attention as layers
+from ..model_loaders.encoders import load_text_encoder
 from ..model_loaders.foley import load_transformer
+from ..model_loaders.foley_folder import POCKET, find_foley
 from . import outline, sync_reader, towers
 from .clock import Clock
-from .features import TOKENS, TOKENS_ON_A_CPU, Encoders, Features
+from .features import TOKENS, TOKENS_ON_A_CPU, Features
 from .hearing import Hearing
 from .initial import initialise
 from .loop import Batch, Plan, Training, command, on_device, trained_weights
@@ -203,7 +205,11 @@ def main() -> None:
     )
     parser.add_argument("--until", type=int, help="stop at this step of the plan")
     args = parser.parse_args()
-    text = towers.trained(args.runs / "towers")[1] if args.runs else Encoders.shipped().text
+    text = (
+        towers.trained(args.runs / "towers")[1]
+        if args.runs
+        else load_text_encoder(find_foley(POCKET, None).text_encoder)
+    )
     place = {"device": args.device, "tokens": args.tokens}
     features = Features(args.features, text, **place)
     held_out = Features(args.features, text, "held-out", **place)
