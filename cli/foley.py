@@ -23,7 +23,7 @@ from ..hunyuan.sampling.denoise import denoise_from, draw_noise
 from ..hunyuan.sampling.schedule import flow_sigmas
 from ..hunyuan.sampling.solvers import SOLVERS
 from .foley_film import Progress, check_film, is_film, make_film, plan_of, scales_of
-from .foley_graphs import check_graphs, tell_graphs, with_graphs
+from .foley_graphs import graphs_for, tell_graphs
 from .foley_job import FoleyJob
 from .foley_models import FoleyModels
 
@@ -32,7 +32,6 @@ def make(job: FoleyJob, models: FoleyModels, progress: Progress) -> Iterator[str
     """Run the job; yields the path of each finished file. Nothing unfinished stands under a final name."""
     info = look(job)
     if is_film(job, length(job, info)):
-        check_graphs(models.graphs, models.placement.device, film=True)
         yield from make_film(job, plan_of(job, length(job, info), progress), models, progress)
         return
     features = watch(job, info, models, progress) if info else None
@@ -105,12 +104,13 @@ def sounds(
 
     def denoised(noise: Tensor) -> Tensor:
         """Graphs are recorded for these takes alone: decoding shall have their memory."""
-        recorded = with_graphs(velocity, job, models)
+        graphs = graphs_for(job, models)
+        asked = velocity if graphs is None else graphs.of(velocity)
         latents = kept.expand_as(noise)
-        steps = denoise_from(recorded, latents, noise, sigmas, SOLVERS[job.solver], mask)
+        steps = denoise_from(asked, latents, noise, sigmas, SOLVERS[job.solver], mask)
         for latents in progress(paced(steps), len(sigmas) - 1, "Making the sound"):  # noqa: B007 - the last is used
             pass
-        tell_graphs(recorded)
+        tell_graphs(graphs)
         return latents
 
     for noise in draw_noise((job.takes, *kept.shape[1:]), job.seed).to(device).split(job.batch or job.takes):

@@ -214,7 +214,7 @@ def run(options: argparse.Namespace) -> None:
     if options.plan:
         print_plan(job, foley.length(job, info))
         return
-    check_graphs(options.graphs, job.placement.device, film=is_film(job, foley.length(job, info)))
+    check_graphs(options.graphs, job.placement.device)
     models = FoleyModels.load(
         options.weights, options.size, job.placement,
         vae_part="both" if job.sound else "decoder", vae_dtype=job.vae_dtype, loras=options.lora,

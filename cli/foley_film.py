@@ -15,6 +15,7 @@ from torch import Tensor
 from ..host.foley_conditioning import NOTHING_SEEN
 from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.features import FeatureStream
+from ..hunyuan.foley.graphed import StepGraphs
 from ..hunyuan.foley.text_encoder import high_quality
 from ..hunyuan.foley.time_mask import time_mask
 from ..hunyuan.foley.timed_prompts import PromptTrack
@@ -35,10 +36,15 @@ from ..hunyuan.media.sound_stream import check_sound
 from ..hunyuan.sampling.guidance import GuidanceScales
 from ..hunyuan.sampling.schedule import flow_sigmas
 from ..hunyuan.sampling.solvers import SOLVERS
+from .foley_graphs import graphs_for, records, tell_graphs
 from .foley_job import AUTO, FoleyJob
 from .foley_models import FoleyModels
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+# Of a card: what the windows in work keep from step to step. With the largest network and a prompt of 15
+# tokens that is some 14 MB each.
+KEPT_BYTES = 512 << 20
 
 # What says where things lie or how the work is done, and what is done with the finished sound: a job can go
 # on with another loudness, say, than it was begun with.
@@ -101,12 +107,14 @@ def make_film(job: FoleyJob, plan: FilmPlan, models: FoleyModels, progress: Prog
     with Job.open(folder, identity(job, plan, models), restart=job.restart) as work:
         windows = f"{len(plan.windows)} windows, at most {size(needed)}"
         print(f"Job: {folder} ({windows}{', continued' * work.resumed})")
+        graphs = graphs_for(job, models, film=True)
         film = LongFilm(
-            work, plan, parts_of(job, plan, models), sigmas=sigmas_of(job),
+            work, plan, parts_of(job, plan, models, graphs), sigmas=sigmas_of(job),
             seed=job.seed, takes=job.takes, solver=SOLVERS[job.solver], given=given_sound(job, models),
         )  # fmt: skip
         try:
             yield from finish(job, plan, work, film, progress)
+            tell_graphs(graphs)
         except KeyboardInterrupt:
             print(f"\nThe finished parts stay in {folder}: the same command goes on.", file=sys.stderr)
             raise
@@ -125,8 +133,10 @@ def finish(job: FoleyJob, plan: FilmPlan, work: Job, film: LongFilm, progress: P
         yield str(path)
 
 
-def parts_of(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> LongFilmParts:
-    """The job's networks, as a long film is made with them."""
+def parts_of(
+    job: FoleyJob, plan: FilmPlan, models: FoleyModels, graphs: StepGraphs | None = None
+) -> LongFilmParts:
+    """The job's networks, as a long film is made with them. graphs: what steps are recorded in."""
     words = WindowPrompts(plan, job.prompt)
 
     def prompts(window):
@@ -137,13 +147,24 @@ def parts_of(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> LongFilmPart
         negative_prompt=job.negative_prompt, scales=scales_of(job), interval=job.guidance_interval,
         drop=frozenset() if job.video else NOTHING_SEEN, batch=job.batch,
         dtype=models.placement.dtype, device=models.placement.device, run=models.run,
+        graphs=graphs,
     )  # fmt: skip
     return LongFilmParts(
         new_stream=lambda: FeatureStream(models.visual_encoder, models.sync_encoder),
         velocity=guided, decode=models.audio_vae.decode,
         decode_reach=models.audio_vae.config.decoder_reach,
         latent_channels=models.transformer.config.latent_channels, device=models.placement.device,
+        kept_bytes=kept_bytes(models),
     )  # fmt: skip
+
+
+def kept_bytes(models: FoleyModels) -> int:
+    """Of what windows keep between their steps: only on a card, and if nobody has limited its memory.
+
+    On a CPU it would save a sixteenth of the time, and memory would grow for as many windows as there are
+    steps.
+    """
+    return 0 if models.limited or models.placement.device.type == "cpu" else KEPT_BYTES
 
 
 def sigmas_of(job: FoleyJob) -> Tensor:
@@ -185,6 +206,8 @@ def identity(job: FoleyJob, plan: FilmPlan, models: FoleyModels) -> dict[str, di
     placement = {"device": models.placement.device, "dtype": models.placement.dtype}
     if models.is_compiled:  # which shows in the last digits; not said otherwise, as jobs were begun before
         placement["compiled"] = True
+    if records(job, models, film=True):  # so may this
+        placement["graphs"] = True
     shots = [[shot.start, shot.end, shot.prompt] for shot in plan.shots]
     return {
         "inputs": {

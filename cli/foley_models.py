@@ -65,7 +65,8 @@ class FoleyModels:
     fingerprint: str  # for machines: changes when the files do
     placement: Placement
     run: RunBlock = run_block  # calls each of the transformer's blocks
-    graphs: bool | None = False  # whether a clip's steps are recorded as CUDA graphs; None is where that pays
+    graphs: bool | None = False  # whether steps are recorded as CUDA graphs; None is where that pays
+    limited: bool = False  # whether all was planned for a limit of memory
 
     @property
     def is_compiled(self) -> bool:
@@ -92,7 +93,7 @@ class FoleyModels:
         weight_dtype: how the transformer's layers are stored, None being as they compute, or packed as in
             their file. memory: what all has to fit into; then it is said how it does.
         compiled: call the transformer's blocks through `torch.compile`; it is said when that happens.
-        graphs: record a clip's steps as CUDA graphs; None is where that pays.
+        graphs: record steps as CUDA graphs; None is where that pays.
         Raises: ValueError if it does not fit, CompileError, and what the loaders raise.
         """
         if compiled:
@@ -140,4 +141,5 @@ class FoleyModels:
             placement=placement,
             run=compiled_blocks(told=say) if compiled else run_block,
             graphs=graphs,
+            limited=memory is not None,
         )

@@ -33,18 +33,19 @@ class FoleyConditions:
 
     def expand(self, rows: int) -> "FoleyConditions":
         """The same single row for `rows` samples, without copying."""
-        return replace(self, **{name: t.expand(rows, *t.shape[1:]) for name, t in self._tensors().items()})
+        return replace(self, **{name: t.expand(rows, *t.shape[1:]) for name, t in self.tensors().items()})
 
     def stacks_with(self, other: "FoleyConditions") -> bool:
         """Whether both fit into one batch: prompts of unequal length do not."""
-        mine, theirs = self._tensors(), other._tensors()
+        mine, theirs = self.tensors(), other.tensors()
         return all(mine[name].shape[1:] == theirs[name].shape[1:] for name in mine)
 
     @staticmethod
     def stack(parts: Sequence["FoleyConditions"]) -> "FoleyConditions":
         """The rows of all parts, in order."""
-        rows = [part._tensors() for part in parts]
+        rows = [part.tensors() for part in parts]
         return replace(parts[0], **{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """What differs from clip to clip, by name: everything but the positions."""
         return {"text_kv": self.text_kv, "visual": self.visual, "sync": self.sync}

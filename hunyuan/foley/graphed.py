@@ -1,22 +1,27 @@
 """Foley's steps as CUDA graphs: what a step launches is recorded once, and each further step is one launch.
 
 A step of the published networks launches some thousand small kernels, and a fast card waits for them to be
-launched. A graph reads and writes at the places it was recorded with, so the inputs are copied to theirs and
-the answer is copied out. What decides which kernels run stays with the host: there is a graph for each shape
-of the latents, with guidance and without.
+launched. A graph reads and writes at the places it was recorded with, so latents, time and conditions are
+copied to theirs and the answer is copied out: the windows of a film, each with conditions of its own, share
+one. What decides which kernels run stays with the host: there is a graph for each shape of the latents and
+the conditions, with guidance and without.
 
 Not for weights that come and go, streamed or by turns: a graph would read where they no longer are.
 """
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Protocol, TypeVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
+from ..sampling.solvers import Velocity
 from .velocity import GuidedPass, GuidedVelocity, time_at
 
 logger = logging.getLogger(__name__)
@@ -39,57 +44,68 @@ ALLOWED = {torch.float32: 1e-4}
 ALLOWED_IN_16_BITS = 2e-2
 
 
-class GraphedVelocity:
-    """A guided velocity whose calls are recorded at the first of a shape, and replayed from then on.
+MOST_GRAPHS = 32  # at a time; each holds some MB, and a film's prompts and last windows have many lengths
 
-    The first call's answer is computed as ever; the recording is held against it. Where a recording fails, or
-    answers something else, that is logged with the reason, and this velocity goes on without graphs.
 
-    seconds: that first calls have taken. Graphs and their memory go when this goes.
+class StepGraphs:
+    """The recorded steps of one network. Calling them with a velocity of it is calling that velocity.
+
+    The first call of a kind is computed as ever, and recorded; the recording's answer is held against it, and
+    is what counts from then on. Where a recording fails, or answers something else, that is logged with the
+    reason, and everything goes on without graphs.
+
+    captured: how many were recorded. seconds: that this has taken. Graphs and their memory go when this goes.
     """
 
-    def __init__(self, velocity: GuidedVelocity, capture: Capture | None = None) -> None:
+    def __init__(self, transformer: nn.Module, capture: Capture | None = None) -> None:
         """capture: in the place of CUDA's, for tests.
 
         Raises: ValueError for a network that is not on a CUDA device, or whose layers have hooks: they would
         run once, while the graph is recorded.
         """
-        if layer := hooked_layer(velocity.transformer):
+        if layer := hooked_layer(transformer):
             raise ValueError(
                 f"{layer} has hooks, as layers have whose weights come and go; a CUDA graph would not run"
                 " them. Keep all weights on the device, or do without graphs."
             )
-        self.velocity, self.seconds = velocity, 0.0
-        self._capture = capture or cuda_capture(next(velocity.transformer.parameters()).device)
-        self._graphs: dict[object, StepGraph] = {}
+        self.captured, self.seconds = 0, 0.0
+        self._capture = capture or cuda_capture(next(transformer.parameters()).device)
+        self._graphs: OrderedDict[object, StepGraph] = OrderedDict()  # the last used last
         self._plain = False
 
-    @property
-    def captured(self) -> int:
-        """How many graphs there are."""
-        return len(self._graphs)
+    def of(self, velocity: GuidedVelocity) -> Velocity:
+        """The velocity, its steps recorded here. Nothing is waited for, but at the first of a kind."""
+        return partial(self, velocity)
 
     @torch.no_grad()
-    def __call__(self, latents: Tensor, sigma: float) -> Tensor:
-        """As `GuidedVelocity`. The answer is the caller's own; nothing is waited for, but the first time."""
+    def __call__(self, velocity: GuidedVelocity, latents: Tensor, sigma: float) -> Tensor:
+        """As the velocity. The answer is the caller's own."""
         if self._plain:
-            return self.velocity(latents, sigma)
-        branches = self.velocity.branches_at(sigma)
-        key = branches, latents.shape, latents.dtype
+            return velocity(latents, sigma)
+        guided = velocity.guided_pass(latents.shape, velocity.branches_at(sigma))
+        key = guided.kind, latents.shape, latents.dtype
         if key in self._graphs:
-            return self._graphs[key](latents, sigma)
+            self._graphs.move_to_end(key)
+            return self._graphs[key](guided, latents, sigma)
 
         start = time.perf_counter()
-        answer = self.velocity(latents, sigma)
+        expected = velocity(latents, sigma)
         try:
-            guided = self.velocity.guided_pass(latents.shape, branches)
             graph = StepGraph(guided, latents, sigma, self._capture)
-            check_same(graph(latents, sigma), answer, guided.dtype)
-            self._graphs[key] = graph
+            answer = graph(guided, latents, sigma)
+            check_same(answer, expected, guided.dtype)
         except RuntimeError as error:
             self._go_on_plainly(error)
+            return expected
+        self._keep(key, graph)
         self.seconds += time.perf_counter() - start
         return answer
+
+    def _keep(self, key: object, graph: "StepGraph") -> None:
+        self.captured += 1
+        self._graphs[key] = graph
+        if len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
 
     def _go_on_plainly(self, error: RuntimeError) -> None:
         self._plain = True
@@ -104,20 +120,35 @@ class StepGraph:
     def __init__(self, guided: GuidedPass, latents: Tensor, sigma: float, capture: Capture) -> None:
         # Made under inference mode, they could not be written to outside of it.
         with torch.inference_mode(False):
-            inputs = torch.empty(latents.shape, dtype=latents.dtype, device=latents.device)
-            at = torch.empty(1, device=latents.device)
-        self.latents, self.time = inputs, at
-        self.guided = guided  # its conditions are read where they lie
-        self._put(latents, sigma)
-        self._replay = capture(lambda: guided(inputs, at))
+            inputs, at = room_for(latents), torch.empty(1, device=latents.device)
+            own = [
+                replace(batch, **{name: room_for(tensor) for name, tensor in batch.tensors().items()})
+                for batch in guided.batches
+            ]
+        self.latents, self.time, self.conditions = inputs, at, own
+        self.shown: Callable[[], GuidedPass | None] = lambda: None  # whose conditions are at their places
+        self._put(guided, latents, sigma)
+        recorded = replace(guided, batches=tuple(own))
+        self._replay = capture(lambda: recorded(inputs, at))
 
-    def __call__(self, latents: Tensor, sigma: float) -> Tensor:
-        self._put(latents, sigma)
+    def __call__(self, guided: GuidedPass, latents: Tensor, sigma: float) -> Tensor:
+        self._put(guided, latents, sigma)
         return self._replay().clone()  # the next replay overwrites it, and solvers keep several
 
-    def _put(self, latents: Tensor, sigma: float) -> None:
+    def _put(self, guided: GuidedPass, latents: Tensor, sigma: float) -> None:
         self.latents.copy_(latents)
         self.time.fill_(time_at(sigma))
+        if guided is not self.shown():
+            for mine, theirs in zip(self.conditions, guided.batches, strict=True):
+                given = theirs.tensors()
+                for name, tensor in mine.tensors().items():
+                    tensor.copy_(given[name])
+            self.shown = ref(guided)
+
+
+def room_for(tensor: Tensor) -> Tensor:
+    """An empty tensor of the same shape, its own even where rows are one row repeated."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
 
 def cuda_capture(device: torch.device, *, rehearse: bool = True) -> Capture:

@@ -71,6 +71,17 @@ class GuidedPass:
     dtype: torch.dtype
     run: RunBlock
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What passes have in common that launch the same, and differ at most in what the tensors hold."""
+        shapes = tuple((t.shape, t.dtype) for batch in self.batches for t in batch.tensors().values())
+        return self.branches, self.links, self.dtype, self.run, shapes
+
+    @property
+    def nbytes(self) -> int:
+        """Of the conditions."""
+        return sum(tensor.nbytes for batch in self.batches for tensor in batch.tensors().values())
+
     def __call__(self, latents: Tensor, time: Tensor) -> Tensor:
         """latents: (b, c, n), float32. time: (1,), float32, in 0..1000. Returns latents' shape, float32."""
         return combine(self.branches, self._velocities(latents, time), self.links)
@@ -129,6 +140,13 @@ class GuidedVelocity:
         if self._kept is None or self._kept[0] != key:
             self._kept = key, self._new_pass(branches, rows, length)
         return self._kept[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Of what it keeps from one call to the next, without positions, which are small."""
+        passes = [self._kept[1]] if self._kept else []
+        tensors = [t for conditions in self.conditions.values() for t in conditions.tensors().values()]
+        return sum(tensor.nbytes for tensor in tensors) + sum(kept.nbytes for kept in passes)
 
     def _new_pass(self, branches: tuple[int, ...], rows: int, length: int) -> GuidedPass:
         batches = [self.conditions[branch].expand(rows) for branch in branches]

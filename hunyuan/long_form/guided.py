@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..foley.features import FoleyFeatures
+from ..foley.graphed import StepGraphs
 from ..foley.timing import FoleyTiming
 from ..foley.transformer import FoleyTransformer, RunBlock, run_block
 from ..foley.velocity import ALWAYS, FoleyPrompt, GuidedVelocity
@@ -21,6 +22,27 @@ EncodeText = Callable[[str, str], tuple[Tensor, Tensor]]  # negative, positive -
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuidedWindow:
+    """What a solver asks for in one window.
+
+    parts: the velocity of each prompt, with its weights. batch and graphs: as of `GuidedWindows`.
+    """
+
+    parts: Sequence[tuple[GuidedVelocity, Tensor | None]]
+    batch: int | None
+    graphs: StepGraphs | None
+
+    def __call__(self, latents: Tensor, sigma: float) -> Tensor:
+        parts = [(self.graphs.of(part) if self.graphs else part, weights) for part, weights in self.parts]
+        rows = latents.split(self.batch or len(latents))
+        return torch.cat([weighted_sum(parts, some, sigma) for some in rows])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part, _ in self.parts)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuidedWindows:
     """Calling it with a window and its features gives what a solver asks for: (latents, sigma) -> velocity.
 
@@ -28,6 +50,7 @@ class GuidedWindows:
     drop:    modalities that no branch shall see; for sound from text alone, both.
     batch:   takes that are made at once; None is all.
     run:     calls each of the transformer's blocks, see `FoleyTransformer.forward`.
+    graphs:  what the steps of all windows are recorded in; None does without.
     """
 
     transformer: FoleyTransformer
@@ -41,18 +64,14 @@ class GuidedWindows:
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"
     run: RunBlock = run_block
+    graphs: StepGraphs | None = None
     states: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # of prompts heard before
 
-    def __call__(self, window: PlannedWindow, features: FoleyFeatures | None) -> Velocity:
+    def __call__(self, window: PlannedWindow, features: FoleyFeatures | None) -> GuidedWindow:
         """features: None without a video."""
         features = features or self._nothing(window)
         parts = [(self._velocity(prompt, features), weights) for prompt, weights in self.prompts(window)]
-
-        def velocity(latents: Tensor, sigma: float) -> Tensor:
-            rows = latents.split(self.batch or len(latents))
-            return torch.cat([weighted_sum(parts, some, sigma) for some in rows])
-
-        return velocity
+        return GuidedWindow(parts=parts, batch=self.batch, graphs=self.graphs)
 
     def _nothing(self, window: PlannedWindow) -> FoleyFeatures:
         timing, config = FoleyTiming(float(window.seconds)), self.transformer.config

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,9 +48,10 @@ class LongFilmParts:
     """What a film's sound is made with. Everything is called in the order of time, one call at a time.
 
     new_stream:   encodes one window; see `watch.Stream`. Two are in use at a time.
-    velocity:     (window, its features) -> (latents (takes, c, n), sigma) -> velocity, called for every step
-                  anew, on latents that lie on `device`; see `guided.GuidedWindows`. Without a video there are
-                  no features.
+    velocity:     (window, its features) -> (latents (takes, c, n), sigma) -> velocity, on latents that lie on
+                  `device`; see `guided.GuidedWindows`. Without a video there are no features.
+    kept_bytes:   of velocities that stay until the next step of their window; the others, and those that do
+                  not say how large they are, are asked for in every step anew.
     decode:       (1, c, n) -> (1, 1, 960 n), on the latents' device.
     decode_reach: latent frames on each side that a decoded frame depends on.
     """
@@ -60,6 +62,17 @@ class LongFilmParts:
     decode_reach: int
     latent_channels: int
     device: torch.device | str = "cpu"
+    kept_bytes: int = 0
+
+
+@runtime_checkable
+class SizedVelocity(Protocol):
+    """A velocity that says how much it holds."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __call__(self, latents: Tensor, sigma: float, /) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +264,7 @@ class ShotMaker:
         self.blend = Blend(self.windows)
         self.blended = film.plan.settings.join == "latents"
         self.steps = len(film.sigmas) - 1
+        self.ready: dict[int, SizedVelocity] = {}  # of windows in work
 
     def run(self, reached: Progress, saver: Saver) -> Iterator[None]:
         """Every cell, a step of a window, that is left; yields after each."""
@@ -272,16 +286,32 @@ class ShotMaker:
             yield
 
     def _run_cell(self, window: int, step: int) -> None:
-        film, planned = self.film, self.planned[window]
+        film = self.film
         if not self.made[window]:
             self.band.put(window, step, self._noised(window, step + 1))
             return
         x = self._state(window, step).to(film.parts.device)
         with torch.no_grad():
-            features = film.spool.get(planned) if film.watched else None
-            velocity = self._keeping(window, film.parts.velocity(planned, features))
-            result = film.solver(velocity, x, film.sigmas[step], film.sigmas[step + 1])
+            velocity = self._velocity(window)
+            asked = self._keeping(window, velocity)
+            result = film.solver(asked, x, film.sigmas[step], film.sigmas[step + 1])
         self.band.put(window, step, result.float().cpu())
+        if step < self.steps - 1:
+            self._keep_ready(window, velocity)
+
+    def _velocity(self, window: int) -> Velocity:
+        """The velocity of a window: what was kept of the step before, or a new one."""
+        if window in self.ready:
+            return self.ready.pop(window)
+        film, planned = self.film, self.planned[window]
+        return film.parts.velocity(planned, film.spool.get(planned) if film.watched else None)
+
+    def _keep_ready(self, window: int, velocity: Velocity) -> None:
+        """Keep it for the window's next step, while there is room."""
+        if isinstance(velocity, SizedVelocity):
+            held = sum(other.nbytes for other in self.ready.values())
+            if held + velocity.nbytes <= self.film.parts.kept_bytes:
+                self.ready[window] = velocity
 
     def _keeping(self, window: int, velocity: Velocity) -> Velocity:
         """The velocity of a window, of whose given sound a part is kept."""

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from pack.cli import foley, foley_command, main
-from pack.cli.foley_graphs import check_graphs, graphs_pay
+from pack.cli.foley_film import kept_bytes
+from pack.cli.foley_graphs import graphs_pay, records
 from pack.cli.foley_job import FoleyJob
 from pack.cli.foley_memory import MemoryLimit, forms_of, needs_of
 from pack.cli.foley_models import FoleyModels
 from pack.host.standalone.memory import Placement
 from pack.host.standalone.memory_plan import GB, candidates
 from pack.hunyuan.foley import graphed
+from pack.hunyuan.long_form.pipeline import LongFilm
 from pack.model_loaders.foley_folder import POCKET, find_foley
 from torch import nn
 
@@ -117,14 +119,72 @@ def test_asked_for_without_a_card_it_says_what_to_do_before_the_work(tmp_path, c
     assert not out.exists()
 
 
-def test_asked_for_with_a_film_it_says_what_to_do(models, tmp_path):
-    check_graphs(True, CARD)
-    check_graphs(None, CPU, film=True)
-    with pytest.raises(ValueError, match="not for the windows of a film"):
-        check_graphs(True, CARD, film=True)
-    card = replace(models, graphs=True, placement=Placement(CARD, torch.float32))
-    with pytest.raises(ValueError, match="not for the windows of a film"):
-        sound(card, tmp_path / "o.wav", seconds=20.0)
+@pytest.mark.parametrize("prompt", ["rain", "0:00 rain | 0:12 rain, thunder"], ids=["one", "timed"])
+def test_the_windows_of_a_film_share_recorded_steps(models, tmp_path, capsys, recording, prompt):
+    settings = {"seconds": 40.0, "steps": 3, "prompt": prompt}
+    plain = sound(models, tmp_path / "plain.wav", **settings)
+    assert sound(replace(models, graphs=True), tmp_path / "graphs.wav", **settings) == plain
+    # The last window is shorter; each prompt is as long as it is.
+    assert len(recording) == (2 if prompt == "rain" else 3)
+    assert "CUDA graphs: " in capsys.readouterr().out
+
+
+def test_a_film_goes_on_with_recorded_steps_to_the_same_bits(models, tmp_path, monkeypatch):
+    """Also where a recording's last digits are not those of plain steps."""
+
+    def nearly(compute):
+        answer = compute()
+        return lambda: answer.copy_(compute() * (1 + 1e-5))
+
+    monkeypatch.setattr(graphed, "cuda_capture", lambda device: nearly)
+    monkeypatch.setitem(LongFilm.__init__.__kwdefaults__, "checkpoint_seconds", 0.0)
+    recorded, settings = replace(models, graphs=True), {"seconds": 40.0, "steps": 3}
+    whole = sound(recorded, tmp_path / "whole.wav", **settings)
+    assert whole != sound(models, tmp_path / "plain.wav", **settings)
+    left = []
+
+    def killed(items, total, label):
+        left.append(total)
+        for count, item in enumerate(items):
+            yield item
+            if count == 5:
+                raise KeyboardInterrupt
+
+    out = tmp_path / "film.wav"
+    with pytest.raises(KeyboardInterrupt):
+        sound(recorded, out, killed, **settings)
+    going_on = sound(recorded, out, lambda items, total, label: left.append(total) or items, **settings)
+    assert going_on == whole
+    assert left[1] == left[0] - 6
+
+
+def test_windows_keep_what_they_need_on_a_card_and_nowhere_else(models):
+    card = replace(models, placement=Placement(CARD, torch.float32))
+    assert kept_bytes(card) > 0
+    assert kept_bytes(replace(card, limited=True)) == kept_bytes(models) == 0
+
+
+def test_within_a_limit_of_memory_a_film_is_recorded_only_if_that_is_asked_for(models, tmp_path):
+    job = FoleyJob(out=tmp_path / "o.wav", seconds=40.0, device="cpu")
+    limited = replace(models, placement=Placement(CARD, torch.float32), limited=True, graphs=None)
+    assert not records(job, limited, film=True)
+    assert records(job, replace(limited, limited=False), film=True)
+    assert records(job, replace(limited, graphs=True), film=True)
+    assert records(job, limited)
+
+
+def test_a_film_that_was_begun_without_does_not_go_on_with_recorded_steps(models, tmp_path, recording):
+    """The same kernels give the same numbers, but a library may pick others for a recording."""
+
+    def killed(items, total, label):
+        yield from ()
+        raise KeyboardInterrupt
+
+    out = tmp_path / "film.wav"
+    with pytest.raises(KeyboardInterrupt):
+        sound(models, out, killed, seconds=20.0)
+    with pytest.raises(ValueError, match="graphs"):
+        sound(replace(models, graphs=True), out, seconds=20.0)
 
 
 def test_networks_that_come_and_go_are_not_recorded(models):

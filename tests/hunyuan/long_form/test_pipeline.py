@@ -1,6 +1,7 @@
 """A film's sound: equal to what all windows in memory give, in time, and unharmed by being killed."""
 
 import os
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -54,6 +55,35 @@ def test_the_wavefront_gives_what_all_windows_step_by_step_give(film, seconds, s
     latents = np.fromfile(made.job.folder / "latents.f32", np.float32).reshape(expected.shape)
     np.testing.assert_array_equal(latents, expected.numpy())
     np.testing.assert_allclose(sound, plain_decode(expected)[:, 0, : plan.samples].numpy(), atol=1e-6)
+
+
+class Sized:
+    """A velocity of a window that says how large it is."""
+
+    nbytes = 10
+
+    def __init__(self, window, features):
+        self.velocity = mixing_velocity(window, features)
+
+    def __call__(self, latents, sigma):
+        return self.velocity(latents, sigma)
+
+
+@pytest.mark.parametrize(("room", "least", "most"), [(0, 4, 4), (10 * 2, 1, 4), (10 * 4, 1, 1)])
+def test_velocities_stay_until_the_next_step_of_their_window_while_there_is_room(film, room, least, most):
+    plan = FilmPlan.of_clip(exact(0), exact(33))
+    plain = run(film(plan, steps=4, name="plain"), still_frames(33))
+    asked_for = []
+
+    def velocity(window, features):
+        asked_for.append(window.index)
+        return Sized(window, features)
+
+    made = film(plan, velocity, steps=4)
+    made.parts = replace(made.parts, kept_bytes=room)
+    np.testing.assert_array_equal(run(made, still_frames(33)), plain)
+    times = [asked_for.count(window.index) for window in plan.windows]
+    assert (min(times), max(times)) == (least, most)
 
 
 def test_takes_are_rows_of_one_draw_and_do_not_change_each_other(film):
