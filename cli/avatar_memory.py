@@ -18,7 +18,13 @@ def llava_dtype(placement: Placement) -> torch.dtype | None:
 
 
 def form_of(
-    files: AvatarFiles, placement: Placement, size: tuple[int, int], *, vae_dtype: str, keep_float8: bool
+    files: AvatarFiles,
+    placement: Placement,
+    size: tuple[int, int],
+    *,
+    vae_dtype: str,
+    keep_float8: bool,
+    float8_products: bool = False,
 ) -> AvatarForm:
     """The networks as `AvatarModels` loads them; no values are read. size: of the video, height and width."""
     dtype, name = placement.dtype, str(placement.dtype).removeprefix("torch.")
@@ -37,4 +43,5 @@ def form_of(
         vae_dtype=DTYPES[vae_dtype],
         height=size[0],
         width=size[1],
+        float8_products=float8_products,
     )

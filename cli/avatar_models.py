@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from ..host.standalone.avatar_plan import AvatarPlan, blocks_of, layers_of, on_device, plan_avatar
 from ..host.standalone.memory import DTYPES, Placement
 from ..host.standalone.memory_plan import GB, limit_cuda
@@ -17,12 +19,21 @@ from ..hunyuan.avatar.speech_encoder import SpeechEncoder
 from ..hunyuan.avatar.text_encoder import TextEncoder
 from ..hunyuan.avatar.transformer import AvatarTransformer
 from ..hunyuan.avatar.video_vae import VideoVAE
-from ..hunyuan.layers.float8 import FLOAT8
+from ..hunyuan.layers.float8 import FLOAT8, check_multiplies_float8, use_float8_products
 from ..model_loaders.avatar import load_transformer, load_video_vae
 from ..model_loaders.avatar_encoders import load_speech_encoder, load_text_encoder
 from ..model_loaders.avatar_folder import POCKET, AvatarFiles, find_avatar
 from ..model_loaders.face_detector import load_face_detector
 from .avatar_memory import form_of, llava_dtype
+
+
+def check_float8_products(form: str | None, placement: Placement) -> None:
+    """Raise ValueError where products in float8 are asked for and nothing would come of it."""
+    if form != "fp8":
+        raise ValueError("--fp8-products needs layers that are 8 bits wide. Give --form fp8 as well.")
+    if placement.dtype == torch.float32:
+        raise ValueError("--fp8-products is for what is computed in 16 bits. Give --dtype bfloat16 as well.")
+    check_multiplies_float8(placement.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +48,36 @@ class AvatarModels:
     origin: str  # for people
     vae_dtype: str = "float32"
     keep_float8: bool = False  # whether the transformer's layers stay, or become, 8 bits wide
+    float8_products: bool = False  # whether what enters them does, too
     plan: AvatarPlan | None = None
 
     @classmethod
-    def find(cls, folder: Path | None, form: str | None, placement: Placement, **how) -> "AvatarModels":
-        """The weights in `folder`, or the pocket weights. Raises as `find_avatar`."""
+    def find(
+        cls,
+        folder: Path | None,
+        form: str | None,
+        placement: Placement,
+        *,
+        float8_products: bool = False,
+        **how,
+    ) -> "AvatarModels":
+        """The weights in `folder`, or the pocket weights.
+
+        float8_products: multiply in float8 what has 8-bit weights.
+        Raises: as `find_avatar` and `check_float8_products`.
+        """
+        if float8_products:
+            check_float8_products(form, placement)
         origin = str(folder) if folder else "pocket (tiny and untrained: the picture is noise)"
         files = find_avatar(folder or POCKET, form)
-        return cls(files=files, placement=placement, origin=origin, keep_float8=form == "fp8", **how)
+        return cls(
+            files=files,
+            placement=placement,
+            origin=origin,
+            keep_float8=form == "fp8",
+            float8_products=float8_products,
+            **how,
+        )
 
     def within(self, gigabytes: float, size: tuple[int, int]) -> "AvatarModels":
         """The same, within so much of the device's memory; it is said how, and torch is held to it.
@@ -52,8 +85,9 @@ class AvatarModels:
         size: height and width of the video. Raises: ValueError naming the least that works.
         """
         form = form_of(
-            self.files, self.placement, size, vae_dtype=self.vae_dtype, keep_float8=self.keep_float8
-        )
+            self.files, self.placement, size,
+            vae_dtype=self.vae_dtype, keep_float8=self.keep_float8, float8_products=self.float8_products,
+        )  # fmt: skip
         budget = int(gigabytes * GB)
         plan = plan_avatar(budget, form)
         print(f"Memory: {plan}")
@@ -89,6 +123,8 @@ class AvatarModels:
         dtype = self.placement.dtype
         layers = FLOAT8 if self.keep_float8 else dtype
         transformer = load_transformer(self.files.transformer, layers, rest=dtype)
+        if self.float8_products:
+            use_float8_products(transformer, self.placement.device)
         stage = self.plan.transformer if self.plan else None
         with on_device(transformer, blocks_of(transformer), stage, self.placement.device):
             yield transformer

@@ -89,8 +89,12 @@ def identity(job: AvatarJob, models: AvatarModels) -> dict[str, dict[str, Any]]:
     settings = {name: value for name, value in fields.items() if name not in NOT_SETTINGS}
     settings["points"] = [voice.point for voice in job.voices]
     placement = {"device": models.placement.device, "dtype": models.placement.dtype}
-    if models.halves_apart:  # not said otherwise, as jobs were begun before
+    if models.halves_apart:  # these are said only where they are so: a plain job can go on
         placement["halves of guidance"] = "in turn"
+    if models.keep_float8:
+        placement["layers"] = "fp8"
+    if models.float8_products:
+        placement["products"] = "fp8"
     return {
         "inputs": {
             "image": digest(job.image),

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from comfy import latent_formats, model_base, model_management, supported_models_base, utils
+from comfy.cli_args import PerformanceFeature, args
 from comfy.model_base import BaseModel, ModelType
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
@@ -222,8 +223,13 @@ def of_one_dtype(stored: AvatarTransformer) -> dict[str, Tensor]:
 
 
 def with_scales(stored: AvatarTransformer) -> dict[str, Tensor]:
-    """The weights of 8-bit layers with their scales, as core's layers read them."""
-    marker = torch.zeros(2, dtype=FLOAT8)  # two numbers in it: products are computed in full precision
+    """The weights of 8-bit layers with their scales, as core's layers read them.
+
+    As released, what they are multiplied with stays wide, unless ComfyUI was started with --fast, or with
+    --fast fp8_matrix_mult: that is its word for 8-bit products.
+    """
+    narrow = PerformanceFeature.Fp8MatrixMultiplication in args.fast
+    marker = torch.zeros(1 if narrow else 2, dtype=FLOAT8)  # two numbers stand for wide products
     weights, _ = utils.convert_old_quants({**stored.state_dict(), "scaled_fp8": marker})
     return weights
 

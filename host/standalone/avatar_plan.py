@@ -24,6 +24,7 @@ from .memory_plan import CONTEXT, GB, MORE, BlockSizes, Needs, best_within, in_g
 from .streaming import BlockStream
 
 TEXT_ACTIVATIONS = 1 * GB  # bytes; assumed for a prompt with its portrait
+ROUNDING = 1.17  # of a block's activations, with what rounding its inputs takes; counted at 704 x 704
 NARROW = torch.float16  # what the decoder may compute in instead
 SMALLER = "Give more, or make a smaller video with --size."
 
@@ -37,6 +38,7 @@ class AvatarForm:
     llava:         weights, by layers of the language model. clip: bytes.
     vae:           weights in bytes, in its dtype.
     height, width: of the video, in pixels.
+    float8_products: whether what enters 8-bit layers is rounded, too.
     """
 
     name: str
@@ -50,6 +52,7 @@ class AvatarForm:
     vae_dtype: torch.dtype
     height: int
     width: int
+    float8_products: bool = False
 
     @property
     def latent_pixels(self) -> int:
@@ -63,7 +66,8 @@ class AvatarForm:
     def step_bytes(self, halves: int) -> int:
         """What a guided step needs beside the weights, so many halves at once, as ComfyUI is told it."""
         places = halves * WINDOW_LATENTS * self.latent_pixels
-        return int(planned_bytes(avatar_factor(self.config), places, self.dtype.itemsize))
+        more = ROUNDING if self.float8_products else 1.0
+        return int(more * planned_bytes(avatar_factor(self.config), places, self.dtype.itemsize))
 
     def decoding(self, dtype: torch.dtype) -> Needs:
         """What the decoder takes, in this dtype or in another one."""

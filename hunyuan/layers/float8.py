@@ -64,17 +64,22 @@ def multiply_float8(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | Non
     return product.view(*x.shape[:-1], -1)
 
 
-def use_float8_products(module: nn.Module, device: torch.device) -> None:
-    """Have all `Float8Linear` below `module` round what enters them, and multiply in float8.
-
-    Raises: ValueError where the device has no units for it: rounding would cost and save nothing.
-    """
+def check_multiplies_float8(device: torch.device) -> None:
+    """Raise ValueError where the device has no units for it: rounding would cost and save nothing."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < MULTIPLIES_FLOAT8:
         needed = ".".join(map(str, MULTIPLIES_FLOAT8))
         raise ValueError(
             f"{device} does not multiply in float8: that takes an NVIDIA GPU of compute capability {needed}"
             " or above (Ada, Hopper, Blackwell). Keep 8-bit weights, and leave products as they are."
         )
+
+
+def use_float8_products(module: nn.Module, device: torch.device) -> None:
+    """Have all `Float8Linear` below `module` round what enters them, and multiply in float8.
+
+    Raises: as `check_multiplies_float8`.
+    """
+    check_multiplies_float8(device)
     for layer in module.modules():
         if isinstance(layer, Float8Linear):
             layer.rounds_input = not any(side % MULTIPLE for side in layer.weight.shape)

@@ -12,10 +12,11 @@ import torch
 from pack.cli import avatar, main
 from pack.cli.avatar_job import AvatarJob, SpokenBy
 from pack.cli.avatar_models import AvatarModels
-from pack.cli.avatar_resume import RingFolder, job_folder
+from pack.cli.avatar_resume import RingFolder, identity, job_folder
 from pack.host.standalone.memory import Placement
 from pack.hunyuan.avatar.settings import AvatarSettings
 from pack.hunyuan.avatar.timing import AvatarTiming
+from pack.hunyuan.layers import float8
 from pack.hunyuan.layers.float8 import Float8Linear
 from pack.hunyuan.long_form.job import Job
 from PIL import Image, ImageDraw
@@ -349,6 +350,33 @@ def test_the_transformer_may_be_kept_in_8_bits(face, spoken, models):
     job = job_of(face, spoken)
     full, small = sampled(job, models), sampled(job, replace(models, keep_float8=True))
     assert 0 < (full - small).norm() / full.norm() < 0.2
+
+
+def test_products_are_made_in_8_bits_when_that_is_asked_for(face, spoken, models, monkeypatch):
+    """On a CPU, whose own float8 product stands for a card's."""
+    monkeypatch.setattr(float8, "check_multiplies_float8", lambda _device: None)
+    half = replace(models, placement=Placement.choose("cpu", "bfloat16"), keep_float8=True)
+    job = job_of(face, spoken)
+    weights, both = sampled(job, half), sampled(job, replace(half, float8_products=True))
+    assert 0 < (weights - both).norm() / weights.norm() < 0.2
+    assert identity(job, half) != identity(job, replace(half, float8_products=True))
+    assert identity(job, half) != identity(job, replace(half, keep_float8=False))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "Give --form fp8 as well"),
+        (("--form", "fp8", "--dtype", "float32"), "Give --dtype bfloat16 as well"),
+        (("--form", "fp8", "--dtype", "bfloat16"), "cpu does not multiply in float8"),
+    ],
+)
+def test_products_in_8_bits_need_8_bit_weights_and_a_card(face, spoken, tmp_path, capsys, options, reason):
+    out = tmp_path / "o.mp4"
+    arguments = ("--image", face, "--voice", spoken, "--out", out, "--device", "cpu", "--fp8-products")
+    assert run(*arguments, *options) == 1
+    assert reason in capsys.readouterr().err
+    assert not out.exists()
 
 
 # --- jobs

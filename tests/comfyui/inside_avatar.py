@@ -31,6 +31,7 @@ spec.loader.exec_module(module)
 
 import torch
 from comfy import model_management, samplers
+from comfy.cli_args import PerformanceFeature, args
 from comfy_extras import nodes_custom_sampler, nodes_slg
 from distances import apart
 from pack import host, nodes
@@ -346,7 +347,22 @@ def measure():
         ).args[0]
         results[f"stored_{name}"] = small.model_size()
         results[name] = apart(sampled(small, *given, steps=2), two)
-    return results
+    return results | {
+        "wide_products": wide_products(set()),
+        "narrow_products": wide_products({PerformanceFeature.Fp8MatrixMultiplication}),
+    }
+
+
+def wide_products(fast: set) -> list[bool]:
+    """Of an 8-bit model's layers, what is said of full precision in products. fast: what `--fast` has set."""
+    before, args.fast = args.fast, fast
+    try:
+        model = host.avatar_model(pocket("avatar_model"), None, torch.float8_e4m3fn)
+    finally:
+        args.fast = before
+    layers = model.model.diffusion_model.double_blocks.modules()
+    said = [getattr(layer, "_full_precision_mm_config", None) for layer in layers]
+    return sorted({wide for wide in said if wide is not None})
 
 
 def everything_goes():

@@ -173,6 +173,11 @@ def test_weights_are_stored_as_chosen_and_the_video_stays_near(numbers, name, sh
     assert numbers[name] < numbers["size"]
 
 
+def test_products_are_wide_unless_comfyui_was_started_for_8_bit_ones(numbers):
+    assert numbers["wide_products"] == [True]
+    assert numbers["narrow_products"] == [False]
+
+
 def test_every_model_is_known_and_gone_when_comfyui_frees_memory(numbers):
     assert {"AvatarModel", "HostedVideoVAE", "Llava", "ClipText"} <= set(numbers["known"])
     assert numbers["left_in_list"] == numbers["left_in_memory"] == 0
