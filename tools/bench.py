@@ -7,6 +7,7 @@
     python tools/bench.py step --lengths 2 5 --batches 1 4    one report after another
     python tools/bench.py clip --size xxl            mp4 in to mp4 out, 50 steps, everything loaded before
     python tools/bench.py memory --memory 8 6        what `--memory` plans, carried out under that limit
+    python tools/bench.py memory --size avatar --memory 24 12    the same of Avatar: reading, a step, decoding
 
 NAME is `step` (one guided denoising step), `decode` (latents to sound), `visual` or `sync` (the encoders of
 the video), `clip` or `memory` (a whole generation). Weights are random. Reports the median of the repeats
@@ -98,6 +99,10 @@ def clip(arguments: argparse.Namespace, setting: Setting) -> dict[str, object]:
 
 
 def memory(arguments: argparse.Namespace, setting: Setting) -> dict[str, object]:
+    if arguments.size == "avatar":
+        from bench_avatar_memory import avatar_memory_report
+
+        return avatar_memory_report(arguments, setting)
     from bench_memory import memory_report
 
     return memory_report(arguments, setting)
@@ -314,8 +319,8 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--plain is for Foley's step.")
     if (arguments.compile or arguments.graphs) and not (is_step or arguments.name == "clip"):
         parser.error("--compile and --graphs are for Foley's step, and for a clip.")
-    if arguments.size == "avatar" and arguments.name != "step":
-        parser.error(f"Of Avatar, the step is timed, not {arguments.name}.")
+    if arguments.size == "avatar" and arguments.name not in ("step", "memory"):
+        parser.error(f"Of Avatar, step and memory are timed, not {arguments.name}.")
     if arguments.count and (arguments.name != "step" or arguments.compile or arguments.graphs):
         parser.error("--count counts a step as it is dispatched: not another part, not compiled, no graph.")
     if (arguments.memory is None) == (arguments.name == "memory"):

@@ -72,7 +72,7 @@ def carried_out(
         if plan.streamed:
             figures |= alone(plan, transformer, setting, arguments.repeats)
         visual, sync, text, vae = small
-        with limited(limit, device):
+        with limited(limit.bytes, device):
             carry_out(plan, transformer, [[visual, sync], [text], [vae]], device)
             models = FoleyModels(
                 transformer=transformer, visual_encoder=visual, sync_encoder=sync, text_encoder=text,
@@ -100,10 +100,11 @@ def forms(setting: Setting, limit: MemoryLimit) -> list[FoleyForm]:
 
 
 @contextlib.contextmanager
-def limited(limit: MemoryLimit, device: torch.device) -> Iterator[None]:
+def limited(budget: int, device: torch.device) -> Iterator[None]:
+    """Torch held to so many bytes of the device, its peaks counted from here."""
     gc.collect()
     forget_peak(device)
-    limit_cuda(limit.bytes, device)
+    limit_cuda(budget, device)
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from hunyuan_av.hunyuan.avatar.velocity import AvatarClip, RingVelocity
 from hunyuan_av.hunyuan.avatar.video_vae_config import SPACE_RATIO
 from hunyuan_av.hunyuan.foley.compiled import compiled_blocks
 from hunyuan_av.hunyuan.foley.config import XL, XXL, FoleyConfig
-from hunyuan_av.hunyuan.foley.graphed import GraphedVelocity
+from hunyuan_av.hunyuan.foley.graphed import StepGraphs
 from hunyuan_av.hunyuan.foley.timing import FoleyTiming
 from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer, RunBlock, run_block
 from hunyuan_av.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
@@ -144,11 +144,11 @@ def foley_steps(
 
 def recorded(velocity: GuidedVelocity) -> Callable[[Tensor, float], Tensor]:
     """The velocity from CUDA graphs. Raises ValueError where nothing could be recorded: that is not timed."""
-    graphed = GraphedVelocity(velocity)
+    graphs = StepGraphs(velocity.transformer)
 
     def call(latents: Tensor, sigma: float) -> Tensor:
-        answer = graphed(latents, sigma)
-        if not graphed.captured:
+        answer = graphs(velocity, latents, sigma)
+        if not graphs.captured:
             raise ValueError("No graph could be recorded, for the reason above. Leave out --graphs.")
         return answer
 
@@ -159,11 +159,21 @@ def recorded(velocity: GuidedVelocity) -> Callable[[Tensor, float], Tensor]:
 
 
 def avatar_steps(setting: Setting, config: AvatarConfig = PUBLISHED) -> dict[str, Step]:
-    """One guided step over all windows of the ring; the upper half of the picture hears one character."""
+    """One guided step over all windows of the ring."""
     dtype = setting.placement.dtype
     transformer = setting.random(AvatarTransformer(config, device="meta"))
     height, width = setting.height // SPACE_RATIO, setting.width // SPACE_RATIO
     ring = latent_frames(setting.frames)
+    settings = AvatarSettings(step_cache="off")
+    clip = avatar_clip(setting, config)
+    velocity = RingVelocity.of(transformer, clip, settings, AVATAR_STEPS, ring, dtype=dtype)
+    latents = setting.noise(setting.batch, config.latent_channels, ring, height, width)
+    return {"": lambda: velocity(latents, 0.5, LATE_STEP)}
+
+
+def avatar_clip(setting: Setting, config: AvatarConfig) -> AvatarClip:
+    """What guides a video with the longest prompt; the upper half of the picture hears one character."""
+    height, width = setting.height // SPACE_RATIO, setting.width // SPACE_RATIO
     device = setting.placement.device
     prompt = AvatarPrompt(
         states=setting.noise(1, AVATAR_TEXT_TOKENS, config.text_size),
@@ -173,7 +183,7 @@ def avatar_steps(setting: Setting, config: AvatarConfig = PUBLISHED) -> dict[str
     audio = setting.noise(1, setting.frames, AUDIO_WINDOW, AUDIO_STATES, config.audio_size)
     mask = torch.zeros(1, 1, 1, height, width, device=device)
     mask[..., : height // 2, :] = 1
-    clip = AvatarClip(
+    return AvatarClip(
         positive=prompt,
         negative=prompt,
         scene=AvatarScene(
@@ -181,7 +191,3 @@ def avatar_steps(setting: Setting, config: AvatarConfig = PUBLISHED) -> dict[str
         ),
         characters=(Character(audio=audio, mask=mask),),
     )
-    settings = AvatarSettings(step_cache="off")
-    velocity = RingVelocity.of(transformer, clip, settings, AVATAR_STEPS, ring, dtype=dtype)
-    latents = setting.noise(setting.batch, config.latent_channels, ring, height, width)
-    return {"": lambda: velocity(latents, 0.5, LATE_STEP)}

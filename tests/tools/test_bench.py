@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import bench  # noqa: E402
+import bench_avatar_memory  # noqa: E402
 import bench_convs  # noqa: E402
 import bench_memory  # noqa: E402
 import bench_steps  # noqa: E402
@@ -20,9 +22,17 @@ from bench_count import count  # noqa: E402
 from bench_models import filled, moving_frames, small_networks  # noqa: E402
 from bench_plain import PlainVelocity  # noqa: E402
 from hunyuan_av.cli.foley_memory import MemoryLimit, needs_of  # noqa: E402
+from hunyuan_av.host.standalone import avatar_plan  # noqa: E402
+from hunyuan_av.host.standalone.avatar_plan import plan_avatar, transformer_stages  # noqa: E402
 from hunyuan_av.host.standalone.memory import Placement  # noqa: E402
 from hunyuan_av.host.standalone.memory_plan import GB, candidates  # noqa: E402
-from hunyuan_av.hunyuan.avatar.config import PUBLISHED  # noqa: E402
+from hunyuan_av.host.standalone.streaming import BlockStream  # noqa: E402
+from hunyuan_av.hunyuan.avatar.config import PUBLISHED, AvatarConfig  # noqa: E402
+from hunyuan_av.hunyuan.avatar.llava import Llava  # noqa: E402
+from hunyuan_av.hunyuan.avatar.llava_config import ClipVisionConfig, LlamaConfig, LlavaConfig  # noqa: E402
+from hunyuan_av.hunyuan.avatar.transformer import AvatarTransformer  # noqa: E402
+from hunyuan_av.hunyuan.avatar.video_vae import VideoVAE  # noqa: E402
+from hunyuan_av.hunyuan.avatar.video_vae_config import VideoVAEConfig  # noqa: E402
 from hunyuan_av.hunyuan.foley import graphed  # noqa: E402
 from hunyuan_av.hunyuan.foley.compiled import compiled_blocks  # noqa: E402
 from hunyuan_av.hunyuan.foley.config import FoleyConfig  # noqa: E402
@@ -244,6 +254,46 @@ def test_a_plan_for_little_memory_is_carried_out_with_random_weights():
     assert made["hidden"] == pytest.approx(expected)
 
 
+def test_a_plan_of_avatars_is_carried_out_part_by_part(monkeypatch):
+    streams = []
+
+    def stream(network, blocks, device):
+        streams.append((type(network).__name__, len(blocks)))
+        return BlockStream(network, blocks, device)
+
+    monkeypatch.setattr(avatar_plan, "BlockStream", stream)
+    networks = bench_avatar_memory.AvatarNetworks(
+        llava=Llava(
+            LlavaConfig(
+                vision=ClipVisionConfig(hidden_size=16, mlp_size=32, depth=2, num_heads=2, image_size=28),
+                text=LlamaConfig(
+                    hidden_size=32, mlp_size=48, depth=5, num_heads=4, num_kv_heads=2, vocabulary=100
+                ),
+                image_token=99,
+            ),
+            device="meta",
+        ),
+        transformer=AvatarTransformer(
+            AvatarConfig(hidden_size=32, num_heads=2, double_depth=2, single_depth=1, rope_sizes=(4, 6, 6)),
+            device="meta",
+        ),
+        vae=VideoVAE(
+            VideoVAEConfig(channels=(4, 4, 4, 4), norm_groups=2, tile_size=64, tile_frames=16), device="meta"
+        ),
+        clip=1000,
+    )
+    asked = ["memory", "--size", "avatar", "--memory", "3", "--height", "64", "--width", "64"]
+    setting = bench.setting_of(bench.parse(asked), Placement.choose("cpu", "float32"))
+    *_, streamed = transformer_stages(networks.form(64, 64))
+    plan = replace(plan_avatar(3 * GB, networks.form(64, 64)), transformer=streamed)
+    made = bench_avatar_memory.carried_out(plan, networks, 3 * GB, setting, 1)
+    for part in ("reading", "step", "decoding"):
+        assert made[f"{part}, s"] > 0
+        assert made[f"{part}, planned GiB"] > 0
+    assert made["memory GiB"] == 3
+    assert streams == [("AvatarTransformer", 3)]
+
+
 def test_random_networks_are_drawn_layer_by_layer_as_they_are_stored():
     setting = bench.setting_of(bench.parse(["step", *SHORT]), Placement.choose("cpu", "float32"))
     limit = MemoryLimit(gigabytes=1, rows=1, branches=2, seconds=0.5)
@@ -274,7 +324,7 @@ def test_frames_to_watch_move():
     "wrong",
     [
         ["decode", "--graphs"], ["step", "--count", "--graphs"], ["step", "--memory", "8"], ["memory"],
-        ["clip", "--plain"], ["clip", "--size", "avatar"],
+        ["clip", "--plain"], ["clip", "--size", "avatar"], ["memory", "--size", "avatar"],
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_said(wrong, capsys):
