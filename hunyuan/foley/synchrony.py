@@ -15,7 +15,8 @@ WINDOW = 0.02  # seconds looked at
 BANDS = 12
 LOWEST, HIGHEST = 80.0, 16_000.0  # Hz
 QUIETEST = 1e-7  # power, -70 dBFS, below which nothing is an onset
-RANGE = 1e-4  # power of what is heard beside the loudest moment, -40 dB
+RANGE = 1e-4  # power of what is heard beside the loudest moment, -40 dB,
+BESIDE = 8.0  # seconds before and after: a bang minutes away hides nothing
 RISE = 3  # hops in which the energy must rise
 LEAST_FLUX = 4.0  # dB, averaged over the bands
 SPREADS = 3.0  # median absolute deviations above the median: steady noise has no onsets
@@ -95,13 +96,17 @@ def find_onsets(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def spectral_flux(mono: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
     """By how many dB the bands rise on average, (looks,), and the seconds from one look to the next."""
+    from scipy.ndimage import maximum_filter1d
+
     hop = max(1, round(HOP * sample_rate))
+    step = hop / sample_rate
     levels = band_levels(mono, sample_rate, hop)
-    floor = max(QUIETEST, float(levels.max(initial=0)) * RANGE)
-    levels = 10 * np.log10(levels + floor)
-    before = np.pad(levels, ((RISE + 1, 0), (0, 0)), constant_values=10 * np.log10(floor))
+    loudest = maximum_filter1d(levels.max(axis=1), 2 * round(BESIDE / step) + 1)
+    floor = np.maximum(QUIETEST, RANGE * loudest)[:, None]
+    before = np.pad(levels, ((RISE + 1, 0), (0, 0)))
     before = np.maximum(before[: len(levels)], before[1 : len(levels) + 1])
-    return np.maximum(levels - before, 0).mean(axis=1), hop / sample_rate
+    rise = 10 * np.log10((levels + floor) / (before + floor))
+    return np.maximum(rise, 0).mean(axis=1), step
 
 
 def band_levels(mono: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:

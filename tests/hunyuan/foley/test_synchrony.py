@@ -28,6 +28,19 @@ def test_onsets_are_found_to_within_five_milliseconds(rate):
     np.testing.assert_allclose(find_onsets(clicks(at, rate=rate), rate), at, atol=0.005)
 
 
+def test_a_bang_hides_what_is_soft_around_it_and_nothing_a_minute_away():
+    soft = clicks([0.3, 0.71, 1.5, 2.25])
+    expected = find_onsets(soft, RATE)
+    assert len(expected) == 4
+    still = np.zeros(20 * RATE, np.float32)
+    bang = 300 * clicks([0.1], seconds=0.3)
+    for film in (np.concatenate([soft, still, bang]), np.concatenate([bang, still, soft])):
+        begin = (len(film) - len(soft)) / RATE if film[-1] == soft[-1] else 0.0
+        heard = find_onsets(film, RATE) - begin
+        np.testing.assert_allclose(heard[(heard >= 0) & (heard < 3)], expected, atol=1e-6)
+    assert len(find_onsets(np.concatenate([soft, bang]), RATE)) < 4
+
+
 def test_true_impacts_are_heard_where_they_are():
     heard = seen = false = 0
     for seed, kind in enumerate(["ball", "hammer", "footsteps", "door", "ball", "footsteps"]):
