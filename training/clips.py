@@ -27,15 +27,20 @@ PER_SHARD = 25
 HIGHEST_RATE = 30.0  # frames per second; above it half of them would be drawn to be thrown away
 SAMPLES_PER_FRAME = SAMPLE_RATE // SYNC_RATE
 CLIP_FRAMES = FoleyTiming(SECONDS).sync_frames
-CLIP_SEGMENTS = FoleyTiming(SECONDS).sync_segments
 
 
-def picked_frames(scene: Scene) -> Iterator[Tensor]:
-    """The frames that the encoders would be given of a video of this scene, each (3, h, w) uint8."""
+def picked_frames(scene: Scene, start: float = 0.0, seconds: float | None = None) -> Iterator[Tensor]:
+    """The frames that the encoders would be given of a video of this scene, each (3, h, w) uint8.
+
+    start, seconds: of the part that is shown, as a window of a film shows it; by default all.
+    """
+    seconds = scene.seconds - start if seconds is None else seconds
     fps = scene.fps if scene.fps <= HIGHEST_RATE else scene.fps / 2
-    wanted = FoleyTiming(scene.seconds).sync_frames
-    picker, frame = FramePicker(SYNC_RATE, scene.seconds), None
-    for time, picture in scene.stream(fps=fps):
+    wanted = FoleyTiming(seconds).sync_frames
+    picker, frame = FramePicker(SYNC_RATE, seconds), None
+    for time, picture in scene.stream(fps=fps, start=start):
+        if time > seconds:
+            break
         frame = resize_and_crop(picture, FRAME_SIZE)
         for _ in range(min(picker.take(time), wanted)):
             wanted -= 1

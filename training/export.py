@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ..model_loaders.foley import load_transformer
 from . import audio_vae, synchformer, towers, transformer
 from .clips import Clips
 from .loop import has_run
@@ -35,10 +36,13 @@ def save(network: nn.Module, path: Path, dtype: torch.dtype, config: dict | None
     save_file(tensors, path, metadata)
 
 
-def export(runs: Path, rendered: Path | None, folder: Path) -> None:
+def export(runs: Path, rendered: Path | None, folder: Path, share: float = 1.0) -> None:
     """Write every network that has a run.
 
-    Raises: ValueError if the autoencoder has one and there are no clips, by which its latents are scaled.
+    share: of the transformer's weights, how much is the run's; the rest is what the folder holds already. The
+        mean of weights before and after more training may be better than both (arXiv:2109.01903).
+    Raises: ValueError if the autoencoder has one and there are no clips, by which its latents are scaled; as
+        `load_transformer` where a share is asked for.
     """
     if has_run(runs / "audio_vae"):
         if rendered is None:
@@ -53,8 +57,17 @@ def export(runs: Path, rendered: Path | None, folder: Path) -> None:
     if has_run(runs / "towers" / "siglip2"):
         save_towers(runs, folder)
     if has_run(runs / "transformer"):
-        network = transformer.trained(runs / "transformer")
-        save(network, folder / "transformer.safetensors", TRANSFORMER)
+        network, path = transformer.trained(runs / "transformer"), folder / "transformer.safetensors"
+        if share < 1:
+            blend(network, load_transformer(path, torch.float32), share)
+        save(network, path, TRANSFORMER)
+
+
+@torch.no_grad()
+def blend(network: nn.Module, before: nn.Module, share: float) -> None:
+    """Make the network's weights `share` of its own and the rest of another one of the same sizes."""
+    for own, other in zip(network.parameters(), before.parameters(), strict=True):
+        own.copy_(torch.lerp(other, own, share))
 
 
 def save_towers(runs: Path, folder: Path) -> None:
@@ -70,8 +83,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of all runs")
     parser.add_argument("--rendered", type=Path, help="folder of rendered clips, for the audio autoencoder")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--share", type=float, default=1.0,
+        help="of the transformer's weights, how much is the run's and not that of --out (default: 1)",
+    )  # fmt: skip
     args = parser.parse_args()
-    export(args.runs, args.rendered, args.out)
+    export(args.runs, args.rendered, args.out, args.share)
 
 
 if __name__ == "__main__":

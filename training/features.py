@@ -26,7 +26,7 @@ from torch import Tensor
 from ..hunyuan.foley.sync_encoder import SyncEncoder, segments_of
 from ..hunyuan.foley.text_encoder import NEGATIVE_PROMPT, TextEncoder, high_quality
 from ..hunyuan.foley.timing import (
-    SEGMENT_FRAMES,
+    LATENT_RATE,
     SEGMENT_STEP,
     SYNC_RATE,
     TOKENS_PER_SEGMENT,
@@ -39,7 +39,7 @@ from ..model_loaders.foley_folder import POCKET
 from . import audio_teacher, audio_vae, prepare, synchformer, towers
 from .audio_teacher import FrameEncoder
 from .audio_vae import OutlineLearner
-from .clips import CLIP_FRAMES, CLIP_SEGMENTS, Clips, draw_int, picked_frames
+from .clips import Clips, draw_int, picked_frames
 from .clock import LATENTS_PER_SEGMENT
 from .loop import Batch
 from .objective import draw_dropped
@@ -51,15 +51,19 @@ from .synchformer import shrink
 PER_SHARD = 20
 
 TOKENS, TOKENS_ON_A_CPU = 16_000, 3600  # audio tokens in a batch
-# Segments in a window, and frames more than those need; the others are whole clips. Few kinds, as each is
-# recorded by itself where steps are.
-PARTIAL, MORE_FRAMES, SHARE_PARTIAL = (5, 11, 17, 22), (0, 5), 0.08
-# Whole clips whose last frame begins after the last time that is looked at, as at 24 and 25 frames a second:
-# one segment less, spread over nearly as many latents.
+# A clip is what the longest window shows; every other one begins in the middle of its scene, as the later
+# windows of a film do. The scene goes on after it, as a later frame may be picked for the end.
+SECONDS, LATER, GOES_ON = 10.0, 8.0, 0.1
+FRAMES = FoleyTiming(SECONDS).sync_frames
+HEARD_BEFORE = 1.0  # seconds of such a clip's scene: what rings on into it
+# Frames at 25 fps in a window: those of a film, and of videos of 10 s; else of videos of 8 s, or of other
+# lengths in seconds. As few kinds as will do: each is recorded by itself where steps are.
+LONG, SHARE_LONG = (248, 248, 249, 250), 0.45
+USUAL, SHARE_USUAL = 8.0, 0.3
+OTHERS = 2.0, 3.0, 4.0, 5.0, 5.5, 6.0, 7.0, 9.0
+# Of the videos: their last frame begins after the last time that is looked at, as at 24 and 25 frames a
+# second. That may be one segment less, spread over nearly as many latents.
 SHARE_LACKING = 0.5
-# Windows of long films, and clips of 10 s: a whole clip, and from its last segment on another part of it, as
-# after a cut.
-LONG, SHARE_LONG = (248, 249, 250), 0.5
 DUBBED = 0.4  # of the rows
 HIGH_QUALITY = 0.2  # of the prompts bear its mark
 EMPTY = ""
@@ -150,20 +154,46 @@ def build(
                 path.with_suffix(".part").rename(path)
 
 
+@dataclass(frozen=True)
+class Excerpt:
+    """`SECONDS` of a scene, from `start` seconds on: what is cached, and windows are taken of."""
+
+    scene: Scene
+    start: float
+
+    @classmethod
+    def draw(cls, seed: int, split: Split) -> "Excerpt":
+        start = LATER if seed % 2 else 0.0
+        return cls(Scene.draw(seed, split, seconds=start + SECONDS + GOES_ON), start)
+
+    def dubbed(self, seed: int) -> "Excerpt":
+        return Excerpt(dub(self.scene, seed // 2), self.start)  # the other half of it chose the start
+
+    def picture(self) -> Tensor:
+        """(t, 3, h, w) uint8, at 25 fps."""
+        return torch.stack(list(picked_frames(self.scene, self.start, SECONDS)))
+
+    def sound(self, encoders: Encoders) -> Batch:
+        """As `Encoders.of_sound` gives it, with what was heard before taken into account."""
+        before = min(HEARD_BEFORE, self.start)
+        features = encoders.of_sound(self.scene.waveform(self.start - before, before + SECONDS))
+        skipped = round(before * LATENT_RATE)
+        return {"latents": features["latents"][:, skipped:], "teacher": features["teacher"][skipped:]}
+
+
 def pictures(encoders: Encoders, split: Split, seeds: range) -> tuple[Batch, dict[str, str]]:
     """Features of the pictures, stacked, in float16."""
-    scenes = [Scene.draw(seed, split) for seed in seeds]
-    return stacked([encoders.of_picture(torch.stack(list(picked_frames(scene)))) for scene in scenes]), {}
+    return stacked([encoders.of_picture(Excerpt.draw(seed, split).picture()) for seed in seeds]), {}
 
 
 def sounds(encoders: Encoders, split: Split, seeds: range) -> tuple[Batch, dict[str, str]]:
     """Features of the sounds, each as it is and dubbed, stacked, in float16; and the captions of both."""
     rows, captions = [], []
     for seed in seeds:
-        scene = Scene.draw(seed, split)
-        versions = scene, dub(scene, seed)
-        rows.append(stacked([encoders.of_sound(version.waveform()) for version in versions]))
-        captions.append([version.caption for version in versions])
+        excerpt = Excerpt.draw(seed, split)
+        versions = excerpt, excerpt.dubbed(seed)
+        rows.append(stacked([version.sound(encoders) for version in versions]))
+        captions.append([version.scene.caption for version in versions])
     return stacked(rows), {"captions": json.dumps(captions)}
 
 
@@ -189,7 +219,7 @@ class Features:
         """text: encodes the captions, each once. device: where all of it lies.
 
         tokens: in a batch; by default `TOKENS`, on a CPU `TOKENS_ON_A_CPU`.
-        Raises: FileNotFoundError if nothing was built there.
+        Raises: FileNotFoundError if nothing was built there; ValueError if that was for other windows.
         """
         shards, self.captions = [], []
         self.tokens = tokens or (TOKENS_ON_A_CPU if torch.device(device).type == "cpu" else TOKENS)
@@ -202,6 +232,12 @@ class Features:
                 f"No {split} features in {folder}. Build some with hunyuan_av.training.features."
             )
         self.tables = {name: torch.cat([shard[name] for shard in shards]).to(device) for name in shards[0]}
+        frames = self.tables["visual"].shape[1]
+        if frames != FRAMES:
+            raise ValueError(
+                f"The features in {folder} are of clips of {frames} frames, not {FRAMES}: they were built by"
+                " another version. Build them anew, in another folder."
+            )
         self.teacher_centre = self.tables["teacher"].mean((0, 1, 2), dtype=torch.float32)
         self.prompts, self.heard, self.states = self._encoded(text)
 
@@ -262,25 +298,18 @@ class Features:
         return high_quality(caption) if torch.rand((), generator=generator) < HIGH_QUALITY else caption
 
     def windows(self, clips: list[int], dubs: list[int], starts: list[int], frames: int) -> Batch:
-        """A row for each clip, as long as `frames` at 25 fps.
-
-        It begins with segment `starts` of the clip; one longer than the clip goes on with that after its end.
-        """
+        """A row for each clip, as long as `frames` at 25 fps. It begins with segment `starts` of the clip."""
         timing = FoleyTiming.from_sync_frames(frames)
         columns = (torch.tensor(numbers, device=self.device)[:, None] for numbers in (clips, dubs, starts))
         clip, dub, start = columns
 
-        def places(step: int, offsets: Tensor, shared: int = 0) -> Tensor:
-            """Where things lie, `step` to a segment; as many as `shared` are also of the one before."""
-            offsets = offsets.to(self.device)
-            if frames <= CLIP_FRAMES:
-                return start * step + offsets
-            again = offsets - CLIP_SEGMENTS * step  # the cut is in the middle of what both segments show
-            return torch.where(again < shared // 2, offsets, start * step + again)
+        def places(step: int, offsets: Tensor) -> Tensor:
+            """Where things lie, `step` to a segment."""
+            return start * step + offsets.to(self.device)
 
-        latents = places(LATENTS_PER_SEGMENT, torch.arange(timing.latent_frames), LATENTS_PER_SEGMENT)
+        latents = places(LATENTS_PER_SEGMENT, torch.arange(timing.latent_frames))
         tokens = places(TOKENS_PER_SEGMENT, torch.arange(timing.sync_tokens))
-        shown = places(SEGMENT_STEP, picks_at_8_fps(frames), SEGMENT_STEP)
+        shown = places(SEGMENT_STEP, picks_at_8_fps(frames))
         return {
             "visual": self.tables["visual"][clip, shown].float(),
             "sync": self.tables["sync"][clip, tokens].float(),
@@ -297,16 +326,14 @@ class Features:
 
 def draw_window(generator: torch.Generator) -> tuple[int, int]:
     """How many frames at 25 fps are shown, and at how many segments of a clip that may begin."""
-    partial, lacking, long = torch.rand(3, generator=generator).tolist()
-    if long < SHARE_LONG:
+    kind, lacking = torch.rand(2, generator=generator).tolist()
+    if kind < SHARE_LONG:
         frames = LONG[draw_int(generator, len(LONG))]
-        more = FoleyTiming.from_sync_frames(frames).sync_segments - CLIP_SEGMENTS
-        return frames, CLIP_SEGMENTS - more
-    if partial >= SHARE_PARTIAL:
-        return CLIP_FRAMES - (lacking < SHARE_LACKING), 1
-    segments = PARTIAL[draw_int(generator, len(PARTIAL))]
-    more = MORE_FRAMES[draw_int(generator, len(MORE_FRAMES))]
-    return SEGMENT_FRAMES + SEGMENT_STEP * (segments - 1) + more, CLIP_SEGMENTS - segments
+    else:
+        usual = kind < SHARE_LONG + SHARE_USUAL
+        seconds = USUAL if usual else OTHERS[draw_int(generator, len(OTHERS))]
+        frames = FoleyTiming(seconds).sync_frames - (lacking < SHARE_LACKING)
+    return frames, (FRAMES - frames) // SEGMENT_STEP + 1
 
 
 def picks_at_8_fps(frames: int) -> Tensor:

@@ -214,9 +214,13 @@ def command(description: str | None, plan: Plan) -> tuple[argparse.ArgumentParse
     parser.add_argument("--steps", type=int, default=plan.steps)
     parser.add_argument("--seed", type=int, default=plan.seed)
     parser.add_argument("--device", default=plan.device)
+    parser.add_argument("--rate", type=float, default=1.0, help="of the plan's learning rates (default: 1)")
     parser.add_argument("--mixed", action=argparse.BooleanOptionalAction, default=plan.mixed)
 
     def planned(args: argparse.Namespace) -> Plan:
-        return replace(plan, steps=args.steps, seed=args.seed, device=args.device, mixed=args.mixed)
+        return replace(
+            plan, steps=args.steps, seed=args.seed, device=args.device, mixed=args.mixed,
+            learning_rate=args.rate * plan.learning_rate, matrix_rate=args.rate * plan.matrix_rate,
+        )  # fmt: skip
 
     return parser, planned

@@ -24,7 +24,7 @@ from .clock import Clock
 from .features import TOKENS, TOKENS_ON_A_CPU, Features
 from .hearing import Hearing
 from .initial import initialise
-from .loop import Batch, Plan, Training, command, on_device, trained_weights
+from .loop import Batch, DrawBatch, Plan, Training, command, on_device, trained_weights
 from .objective import Alignment, AlignmentHead, draw_noise, flow_losses, weights_of
 from .sync_reader import SyncReader
 
@@ -44,6 +44,8 @@ PLAN = Plan(
 )
 ALIGNMENT = Alignment(block=1, weight=0.5)
 READER = "reader"  # folder of the run that comes first, within the transformer's
+# Where a transformer goes on: the heads that are thrown away learn alone first, in a folder of their own.
+HEADS, HEADS_PLAN = "heads", Plan(steps=200, learning_rate=3e-3, warmup=1, decay=0.5)
 HELD_OUT_BATCHES, HELD_OUT_SEED = 24, 77
 NOISY = 0.3  # share of the noise levels that are high
 OUTLINE_WEIGHT = 12.0  # of the latents that are the sound's outline, in the loss
@@ -138,7 +140,8 @@ def training(
     """Learns to read the sync features, if that is not done yet, and gives the training of all else.
 
     alignment: with a weight of 0 there is no head for it.
-    begin: file of a transformer to go on from; as it has learned to read, no reader is trained.
+    begin: file of a transformer to go on from; as it has learned to read, no reader is trained, but the heads
+        learn from it as it is before it changes.
     Raises: ValueError if something is to be aligned that no teacher has heard; as `load_transformer`.
     """
     teacher_size = len(features.teacher_centre)
@@ -157,9 +160,23 @@ def training(
         )
         reading.run()
         begin_passing(learner.transformer, reading.network.cpu(), features.some_sync(), noise)  # type: ignore[arg-type]
-    learner.transformer.sync_in.requires_grad_(False)
     objective = FlowObjective(features.deviations().to(plan.device), alignment)
-    return Training(learner, objective, partial(draw_batch, features), plan, folder)
+    draw = partial(draw_batch, features)
+    if begin is not None:
+        teach_heads(learner, objective, draw, plan, folder / HEADS)
+    learner.transformer.sync_in.requires_grad_(False)
+    return Training(learner, objective, draw, plan, folder)
+
+
+def teach_heads(
+    learner: TransformerLearner, objective: FlowObjective, draw: DrawBatch, plan: Plan, folder: Path
+) -> None:
+    """Let the heads learn from the transformer as it is: what they ask for at first would only disturb it."""
+    steps = min(HEADS_PLAN.steps, plan.steps)
+    alone = replace(HEADS_PLAN, steps=steps, seed=plan.seed, device=plan.device, mixed=plan.mixed)
+    learner.transformer.requires_grad_(False)
+    Training(learner, objective, draw, alone, folder).run()
+    learner.transformer.requires_grad_(True)
 
 
 def draw_batch(features: Features, generator: torch.Generator) -> Batch:

@@ -14,6 +14,7 @@ from pack.model_loaders.foley_folder import find_foley
 from pack.training import audio_vae, clips, export, synchformer, towers, transformer
 from pack.training.initial import initialise
 from pack.training.loop import Plan, Training
+from safetensors.torch import save_file
 
 WIDTH = 16
 TINY = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 4}
@@ -75,3 +76,18 @@ def test_what_has_no_run_is_left_alone(runs, tmp_path):
     out = tmp_path / "pocket"
     export.export(runs / "towers", tmp_path, out)
     assert not out.exists()
+
+
+def test_the_transformer_may_be_a_mean_of_the_run_and_of_what_is_there(runs, tmp_path):
+    out = tmp_path / "pocket"
+    path = out / "transformer.safetensors"
+    alone = runs.with_name("alone")
+    leave(transformer.TransformerLearner(FOLEY, 6, aligned=False), alone / "transformer")
+    for share in (1.0, 0.25):
+        export.export(alone, None, out, share)  # the same weights: of itself it is a mean, whatever the share
+    same = load_transformer(path).state_dict()
+    other = {name: tensor + 1 for name, tensor in same.items()}
+    save_file(other, path, {"format": "pt"})
+    export.export(alone, None, out, 0.25)
+    for name, tensor in load_transformer(path).state_dict().items():
+        torch.testing.assert_close(tensor.float(), same[name].float() + 0.75, atol=0.02, rtol=0.02)

@@ -4,8 +4,10 @@ import json
 import sys
 
 import pytest
+import torch
 from pack.model_loaders.foley_folder import POCKET
 from pack.training import features, transformer
+from pack.training.loop import trained_weights
 from safetensors.torch import load_file
 
 SHIPPED = POCKET / "transformer.safetensors"
@@ -29,12 +31,15 @@ def run(monkeypatch, *arguments):
 def test_it_goes_on_from_what_is_shipped(cached, tmp_path, monkeypatch):
     run(
         monkeypatch, "--features", cached, "--out", tmp_path, "--begin", SHIPPED,
-        "--repa", 0, "--steps", 1, "--tokens", 400,
+        "--repa", 0, "--steps", 1, "--tokens", 400, "--rate", 0.5,
     )  # fmt: skip
     reached, shipped = transformer.trained(tmp_path).state_dict(), load_file(SHIPPED)
     differences = [(reached[name] - tensor.float()).abs().max() for name, tensor in shipped.items()]
     assert 0 < float(max(differences)) < 0.01
     assert json.loads((tmp_path / "held_out.json").read_text())["held_out_velocity"] < 0.15
+    alone = trained_weights(tmp_path / transformer.HEADS)
+    assert all(torch.equal(alone[f"transformer.{name}"], tensor.float()) for name, tensor in shipped.items())
+    assert any(name.startswith("clock.") for name in alone)
 
 
 def test_without_a_teacher_nothing_can_be_aligned(cached, tmp_path, monkeypatch):

@@ -1,16 +1,20 @@
 """What the transformer is trained on: the loss, and windows as the sampler sees clips of their length."""
 
 from dataclasses import replace
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from pack.hunyuan.foley.config import FoleyConfig
-from pack.hunyuan.foley.features import encode_video
+from pack.hunyuan.foley.features import FeatureStream, encode_video
 from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.foley.transformer import FoleyTransformer
-from pack.training import clips, clock, features, outline
+from pack.hunyuan.long_form.plan import FilmPlan
+from pack.hunyuan.long_form.watch import watch_windows
+from pack.hunyuan.media.video import resize_and_crop
+from pack.training import clock, features, outline
 from pack.training.hearing import Hearing
 from pack.training.initial import initialise
 from pack.training.objective import (
@@ -225,27 +229,31 @@ class Means:
         return pairs.flatten(1)[..., None].expand(-1, -1, 6)
 
 
+@pytest.mark.parametrize("seconds", [8, 10, 5, 3])
 @pytest.mark.parametrize("fps", [24, 25, 30000 / 1001, 30, 60])
-def test_whole_clips_are_drawn_as_long_as_videos_of_their_rate_are(fps):
-    shown = ((i / fps, np.zeros((112, 112, 3), np.uint8)) for i in range(round(8 * fps)))
+def test_windows_are_drawn_as_long_as_videos_of_their_rate_are(fps, seconds):
+    shown = ((i / fps, np.zeros((112, 112, 3), np.uint8)) for i in range(round(seconds * fps)))
     seen = encode_video(shown, Means(), Means()).sync_frames
-    drawn = [features.draw_window(torch.Generator().manual_seed(seed)) for seed in range(60)]
-    assert (seen, 1) in drawn
-    long = [draw for draw in drawn if draw[0] > clips.CLIP_FRAMES]
-    assert {frames for frames, _ in long} == set(features.LONG)
-    whole = sum(places == 1 for _, places in drawn)
-    assert whole > 0.4 * len(drawn)
-    assert whole + len(long) > 0.8 * len(drawn)
+    drawn = [features.draw_window(torch.Generator().manual_seed(seed)) for seed in range(400)]
+    assert seen in {frames for frames, _ in drawn}
     for frames, places in drawn:
-        assert frames >= features.SEGMENT_FRAMES
-        shown = frames - clips.CLIP_SEGMENTS * features.SEGMENT_STEP if frames > clips.CLIP_FRAMES else frames
-        last = (places - 1) * features.SEGMENT_STEP + shown
-        assert last <= clips.CLIP_FRAMES
+        last = (places - 1) * features.SEGMENT_STEP + frames
+        assert features.FRAMES - features.SEGMENT_STEP < last <= features.FRAMES
 
 
-@pytest.mark.parametrize(("start", "frames"), [(0, 200), (0, 199), (3, 48), (7, 61), (17, 64)])
+def test_most_windows_are_a_films_or_of_8_s():
+    drawn = [features.draw_window(torch.Generator().manual_seed(seed))[0] for seed in range(400)]
+    film = FilmPlan.of_clip(Fraction(0), Fraction(60)).windows[0]
+    assert max(drawn, key=drawn.count) == round(film.seconds * 25)
+    assert {frames for frames in drawn if frames >= film.seconds * 25} == set(features.LONG)
+    assert 0.6 < sum(frames in (*features.LONG, 199, 200) for frames in drawn) / len(drawn) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("start", "frames"), [(0, 250), (0, 248), (1, 242), (6, 200), (0, 199), (3, 48), (7, 61), (17, 64)]
+)
 def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
-    video = np.random.default_rng(0).integers(0, 255, (200, 112, 112, 3), dtype=np.uint8)
+    video = np.random.default_rng(0).integers(0, 255, (250, 112, 112, 3), dtype=np.uint8)
     window = window_of(video, start, frames)
     expected = seen_of(video[start * 8 : start * 8 + frames])
     assert window["visual"].shape == expected.visual[0].shape
@@ -256,26 +264,36 @@ def test_a_window_has_the_features_of_a_clip_that_is_cut_out(start, frames):
     assert torch.allclose(window["sync"], expected.sync[0], atol=1e-4)
 
 
-@pytest.mark.parametrize(("start", "frames"), [(0, 248), (5, 249), (17, 250)])
-def test_a_long_window_has_those_of_a_clip_that_goes_on_after_a_cut(start, frames):
-    video = np.random.default_rng(0).integers(0, 255, (200, 112, 112, 3), dtype=np.uint8)
-    window = window_of(video, start, frames)
-    cut = np.concatenate([video[:196], video[start * 8 + 4 :]])[:frames]
-    expected = seen_of(cut)
-    assert torch.allclose(window["visual"], expected.visual[0], atol=1e-4)
-    whole = torch.ones(len(window["sync"]), dtype=torch.bool)
-    whole[8 * 23 : 8 * 25] = False  # both segments that the cut goes through are as they were
-    assert window["sync"].shape == expected.sync[0].shape
-    assert torch.allclose(window["sync"][whole], expected.sync[0][whole], atol=1e-4)
-    latents = window["latents"][0]
-    assert latents[:392].tolist() == list(range(392))
-    assert latents[392:].tolist() == list(range(16 * start + 8, 16 * start + 8 + 2 * frames - 392))
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_clip_shows_what_a_window_of_a_film_shows(seed):
+    """Its frames for Synchformer are picked, and its sound begins, as where the film of its scene is cut."""
+    clip = features.Excerpt.draw(seed, "train")
+    assert clip.start == (8.0 if seed % 2 else 0.0)
+    fps = clip.scene.fps if clip.scene.fps <= 30 else clip.scene.fps / 2
+    film = (
+        (time, resize_and_crop(frame, 112).permute(1, 2, 0).numpy())
+        for time, frame in clip.scene.stream(fps=fps)
+    )
+    planned = FilmPlan.of_clip(Fraction(0), Fraction(60)).windows[seed % 2]
+    ((_, shown),) = watch_windows(film, [planned], lambda: FeatureStream(Means(), Means()))
+    window = window_of(clip.picture().permute(0, 2, 3, 1).numpy(), 0, 248)
+    assert torch.allclose(window["sync"], shown.sync[0], atol=1e-4)
+
+    def of_sound(waveform):
+        rows = torch.from_numpy(waveform).reshape(1, -1, 960)
+        return {"latents": rows.square().sum(-1), "teacher": rows[0, :, :2]}
+
+    heard = clip.sound(SimpleNamespace(of_sound=of_sound))
+    expected = of_sound(clip.scene.waveform(clip.start, 10.0))
+    assert heard["latents"].shape == (1, 500)
+    assert torch.allclose(heard["latents"], expected["latents"], atol=1e-5)
+    assert torch.allclose(heard["teacher"], expected["teacher"], atol=1e-5)
 
 
 def window_of(video, start, frames):
     encoders = SimpleNamespace(visual=Means(), sync=Means(), device=torch.device("cpu"))
     picture = features.Encoders.of_picture(encoders, torch.from_numpy(video).permute(0, 3, 1, 2))
-    latents = torch.arange(400.0).expand(1, 2, 1, 400)
+    latents = torch.arange(500.0).expand(1, 2, 1, 500)
     cached = features.Features.__new__(features.Features)
     cached.tables = {name: tensor[None] for name, tensor in picture.items()}
     cached.tables |= {"latents": latents, "teacher": latents.mT}
