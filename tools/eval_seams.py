@@ -45,7 +45,6 @@ from hunyuan_av.hunyuan.sampling.schedule import flow_sigmas
 from hunyuan_av.hunyuan.sampling.windows import Window
 from hunyuan_av.training.scenes import Scene
 
-FPS = 25
 MEDIAN_JUMP, WORST_JUMP, SMOOTH = 1.0, 3.0, 0.95  # dB, dB, part of the joins: the bars
 CUT_JUMP = 1.5  # dB, at cuts
 STEADY = 1.1  # densest against lightest moment of a rain that holds
@@ -169,8 +168,8 @@ def film_sound(
 
 
 def frames_from(scene: Scene, start: float) -> Iterator[tuple[float, np.ndarray]]:
-    """Frames from the one on screen at `start` on."""
-    return ((time, frame) for time, frame in scene.stream(fps=FPS) if time > start - 1 / FPS)
+    """Frames from the one on screen at `start` on, at the rate that the scene is shown at."""
+    return ((time, frame) for time, frame in scene.stream() if time > start - 1 / scene.fps)
 
 
 def guided(models: FoleyModels, scene: Scene, options: argparse.Namespace) -> GuidedWindows:
