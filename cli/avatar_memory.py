@@ -2,9 +2,8 @@
 
 import torch
 
-from ..host.standalone.avatar_plan import AvatarForm, blocks_of, layers_of
+from ..host.standalone.avatar_plan import AvatarForm
 from ..host.standalone.memory import DTYPES, Placement
-from ..host.standalone.memory_plan import BlockSizes
 from ..host.standalone.streaming import byte_size
 from ..hunyuan.layers.float8 import FLOAT8
 from ..model_loaders.avatar import sized_transformer, sized_video_vae
@@ -31,17 +30,8 @@ def form_of(
     transformer = sized_transformer(files.transformer, FLOAT8 if keep_float8 else dtype, dtype)
     llava = sized_llava(files.llava, llava_dtype(placement))
     vae = sized_video_vae(files.video_vae, DTYPES[vae_dtype])
-    return AvatarForm(
-        name="fp8" if keep_float8 else name,
-        config=transformer.config,
-        weights=BlockSizes.of(transformer, blocks_of(transformer)),
-        dtype=dtype,
-        llava=BlockSizes.of(llava, layers_of(llava)),
-        clip=byte_size(sized_clip_text(files.clip)),
-        vae_config=vae.config,
-        vae=byte_size(vae),
-        vae_dtype=DTYPES[vae_dtype],
-        height=size[0],
-        width=size[1],
+    return AvatarForm.of(
+        transformer, llava, vae, byte_size(sized_clip_text(files.clip)),
+        name="fp8" if keep_float8 else name, dtype=dtype, height=size[0], width=size[1],
         float8_products=float8_products,
-    )
+    )  # fmt: skip

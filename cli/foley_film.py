@@ -133,9 +133,7 @@ def finish(job: FoleyJob, plan: FilmPlan, work: Job, film: LongFilm, progress: P
         yield str(path)
 
 
-def parts_of(
-    job: FoleyJob, plan: FilmPlan, models: FoleyModels, graphs: StepGraphs | None = None
-) -> LongFilmParts:
+def parts_of(job: FoleyJob, plan: FilmPlan, models: FoleyModels, graphs: StepGraphs | None) -> LongFilmParts:
     """The job's networks, as a long film is made with them. graphs: what steps are recorded in."""
     words = WindowPrompts(plan, job.prompt)
 

@@ -18,7 +18,7 @@ import _pack  # noqa: F401 - makes hunyuan_av importable
 from bench_clock import measure, median
 from bench_memory import limited, memory_of
 from bench_models import filled
-from bench_steps import AVATAR_STEPS, LATE_STEP, Setting, avatar_clip
+from bench_steps import Setting, avatar_step
 from hunyuan_av.host.standalone.avatar_plan import (
     AvatarForm,
     AvatarPlan,
@@ -28,16 +28,13 @@ from hunyuan_av.host.standalone.avatar_plan import (
     on_device,
     plan_avatar,
 )
-from hunyuan_av.host.standalone.memory_plan import GB, BlockSizes
-from hunyuan_av.host.standalone.streaming import byte_size
+from hunyuan_av.host.standalone.memory_plan import GB
 from hunyuan_av.hunyuan.avatar.config import PUBLISHED
 from hunyuan_av.hunyuan.avatar.llava import Llava
 from hunyuan_av.hunyuan.avatar.prompt_text import HEAD_TOKENS, MAX_TOKENS
-from hunyuan_av.hunyuan.avatar.settings import AvatarSettings
 from hunyuan_av.hunyuan.avatar.text_encoder import guiding_states
 from hunyuan_av.hunyuan.avatar.timing import latent_frames
 from hunyuan_av.hunyuan.avatar.transformer import AvatarTransformer
-from hunyuan_av.hunyuan.avatar.velocity import RingVelocity
 from hunyuan_av.hunyuan.avatar.video_vae import VideoVAE
 from hunyuan_av.hunyuan.avatar.video_vae_config import SPACE_RATIO
 
@@ -65,13 +62,10 @@ class AvatarNetworks:
         )
 
     def form(self, height: int, width: int) -> AvatarForm:
-        dtype, vae_dtype = (next(network.parameters()).dtype for network in (self.transformer, self.vae))
-        return AvatarForm(
-            name=str(dtype).removeprefix("torch."), config=self.transformer.config, dtype=dtype,
-            weights=BlockSizes.of(self.transformer, blocks_of(self.transformer)),
-            llava=BlockSizes.of(self.llava, layers_of(self.llava)), clip=self.clip,
-            vae_config=self.vae.config, vae=byte_size(self.vae), vae_dtype=vae_dtype,
-            height=height, width=width,
+        dtype = next(self.transformer.parameters()).dtype
+        return AvatarForm.of(
+            self.transformer, self.llava, self.vae, self.clip,
+            name=str(dtype).removeprefix("torch."), dtype=dtype, height=height, width=width,
         )  # fmt: skip
 
 
@@ -131,16 +125,8 @@ def stepping(
     transformer: AvatarTransformer, stage: Stage, setting: Setting
 ) -> Iterator[Callable[[], object]]:
     """A late guided step over the window."""
-    device, config = setting.placement.device, transformer.config
-    with on_device(transformer, blocks_of(transformer), stage, device):
-        ring, clip = latent_frames(setting.frames), avatar_clip(setting, config)
-        velocity = RingVelocity.of(
-            transformer, clip, AvatarSettings(step_cache="off"), AVATAR_STEPS, ring,
-            dtype=setting.placement.dtype, keep_on="cpu", together=not stage.apart,
-        )  # fmt: skip
-        height, width = setting.height // SPACE_RATIO, setting.width // SPACE_RATIO
-        latents = setting.noise(1, config.latent_channels, ring, height, width)
-        yield lambda: velocity(latents, 0.5, LATE_STEP)
+    with on_device(transformer, blocks_of(transformer), stage, setting.placement.device):
+        yield avatar_step(transformer, setting, keep_on="cpu", together=not stage.apart)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -160,15 +161,21 @@ def recorded(velocity: GuidedVelocity) -> Callable[[Tensor, float], Tensor]:
 
 def avatar_steps(setting: Setting, config: AvatarConfig = PUBLISHED) -> dict[str, Step]:
     """One guided step over all windows of the ring."""
-    dtype = setting.placement.dtype
     transformer = setting.random(AvatarTransformer(config, device="meta"))
+    assert isinstance(transformer, AvatarTransformer)
+    return {"": avatar_step(transformer, setting)}
+
+
+def avatar_step(transformer: AvatarTransformer, setting: Setting, **options: Any) -> Step:
+    """A late guided step without a cache. options: of `RingVelocity`."""
+    config, ring = transformer.config, latent_frames(setting.frames)
     height, width = setting.height // SPACE_RATIO, setting.width // SPACE_RATIO
-    ring = latent_frames(setting.frames)
-    settings = AvatarSettings(step_cache="off")
-    clip = avatar_clip(setting, config)
-    velocity = RingVelocity.of(transformer, clip, settings, AVATAR_STEPS, ring, dtype=dtype)
+    velocity = RingVelocity.of(
+        transformer, avatar_clip(setting, config), AvatarSettings(step_cache="off"), AVATAR_STEPS, ring,
+        dtype=setting.placement.dtype, **options,
+    )  # fmt: skip
     latents = setting.noise(setting.batch, config.latent_channels, ring, height, width)
-    return {"": lambda: velocity(latents, 0.5, LATE_STEP)}
+    return lambda: velocity(latents, 0.5, LATE_STEP)
 
 
 def avatar_clip(setting: Setting, config: AvatarConfig) -> AvatarClip:

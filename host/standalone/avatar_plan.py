@@ -8,6 +8,7 @@ detector are smaller than anything here and are not counted.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,11 +18,12 @@ from ...hunyuan.avatar.llava import Llava
 from ...hunyuan.avatar.timing import WINDOW_LATENTS
 from ...hunyuan.avatar.transformer import AvatarTransformer
 from ...hunyuan.avatar.velocity import HALVES, LARGEST_BATCH
+from ...hunyuan.avatar.video_vae import VideoVAE
 from ...hunyuan.avatar.video_vae_config import SPACE_RATIO, VideoVAEConfig
 from ..planned_memory import avatar_factor, planned_bytes
 from .activations import of_video
 from .memory_plan import CONTEXT, GB, MORE, BlockSizes, Needs, best_within, in_gb, too_little, would_need
-from .streaming import BlockStream
+from .streaming import BlockStream, byte_size
 
 TEXT_ACTIVATIONS = 1 * GB  # bytes; assumed for a prompt with its portrait
 ROUNDING = 1.17  # of a block's activations, with what rounding its inputs takes; counted at 704 x 704
@@ -53,6 +55,17 @@ class AvatarForm:
     height: int
     width: int
     float8_products: bool = False
+
+    @classmethod
+    def of(
+        cls, transformer: AvatarTransformer, llava: Llava, vae: VideoVAE, clip: int, **told: Any
+    ) -> "AvatarForm":
+        """From the networks, which may lie on the meta device; told: what they do not tell."""
+        return cls(
+            config=transformer.config, weights=BlockSizes.of(transformer, blocks_of(transformer)),
+            llava=BlockSizes.of(llava, layers_of(llava)), clip=clip,
+            vae_config=vae.config, vae=byte_size(vae), vae_dtype=next(vae.parameters()).dtype, **told,
+        )  # fmt: skip
 
     @property
     def latent_pixels(self) -> int:

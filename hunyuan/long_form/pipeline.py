@@ -296,21 +296,24 @@ class ShotMaker:
             asked = self._keeping(window, velocity)
             result = film.solver(asked, x, film.sigmas[step], film.sigmas[step + 1])
         self.band.put(window, step, result.float().cpu())
-        if step < self.steps - 1:
+        if step == self.steps - 1:
+            self.ready.pop(window, None)
+        elif window not in self.ready:
             self._keep_ready(window, velocity)
 
     def _velocity(self, window: int) -> Velocity:
         """The velocity of a window: what was kept of the step before, or a new one."""
         if window in self.ready:
-            return self.ready.pop(window)
+            return self.ready[window]
         film, planned = self.film, self.planned[window]
         return film.parts.velocity(planned, film.spool.get(planned) if film.watched else None)
 
     def _keep_ready(self, window: int, velocity: Velocity) -> None:
-        """Keep it for the window's next step, while there is room."""
-        if isinstance(velocity, SizedVelocity):
+        """Keep it until the window's last step, if there is room."""
+        room = self.film.parts.kept_bytes
+        if room and isinstance(velocity, SizedVelocity):
             held = sum(other.nbytes for other in self.ready.values())
-            if held + velocity.nbytes <= self.film.parts.kept_bytes:
+            if held + velocity.nbytes <= room:
                 self.ready[window] = velocity
 
     def _keeping(self, window: int, velocity: Velocity) -> Velocity:

@@ -14,7 +14,6 @@ from pack.host.standalone.activations import of_video, peak_bytes, unwritten
 from pack.host.standalone.avatar_plan import (
     AvatarForm,
     Stage,
-    blocks_of,
     layers_of,
     llava_stages,
     on_device,
@@ -22,7 +21,7 @@ from pack.host.standalone.avatar_plan import (
     transformer_stages,
 )
 from pack.host.standalone.memory_plan import GB, BlockSizes
-from pack.host.standalone.streaming import byte_size, slots_of
+from pack.host.standalone.streaming import slots_of
 from pack.hunyuan.avatar.config import PUBLISHED, AvatarConfig
 from pack.hunyuan.avatar.llava import Llava
 from pack.hunyuan.avatar.llava_config import ClipVisionConfig, LlamaConfig, LlavaConfig
@@ -62,11 +61,9 @@ def published() -> AvatarForm:
     transformer = AvatarTransformer(PUBLISHED, dtype=torch.bfloat16, device="meta")
     llava = Llava(dtype=torch.float16, device="meta")
     vae = VideoVAE(dtype=torch.float16, device="meta")
-    return AvatarForm(
-        name="bfloat16", config=PUBLISHED, weights=BlockSizes.of(transformer, blocks_of(transformer)),
-        dtype=torch.bfloat16, llava=BlockSizes.of(llava, layers_of(llava)), clip=CLIP,
-        vae_config=vae.config, vae=byte_size(vae), vae_dtype=torch.float16, height=544, width=736,
-    )  # fmt: skip
+    return AvatarForm.of(
+        transformer, llava, vae, CLIP, name="bfloat16", dtype=torch.bfloat16, height=544, width=736
+    )
 
 
 @pytest.mark.parametrize(
