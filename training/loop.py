@@ -68,6 +68,25 @@ def denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+class Sums:
+    """Losses of some steps, added up where they are. A step may leave some of them out."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.totals: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        self.steps += 1
+        for name, loss in losses.items():
+            self.totals[name] = self.totals[name] + loss if name in self.totals else loss.clone()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Each over the steps that have it."""
+        return {name: float(total) / self.counts[name] for name, total in self.totals.items()}
+
+
 class Training:
     """A network on its way, with all that is needed to go on bit for bit.
 
@@ -91,18 +110,16 @@ class Training:
     def run(self, until: int | None = None) -> dict[str, float]:
         """Train to the plan's end, or to step `until`. Returns the mean losses since the last line logged."""
         self.resume()
-        sums, counted, losses, began = {}, 0, {}, time.monotonic()
+        sums, losses, began = Sums(), {}, time.monotonic()
         last = self.plan.steps if until is None else min(until, self.plan.steps)
         while self.step < last:
-            for name, loss in self.advance().items():
-                sums[name] = sums.get(name, 0.0) + loss
-            counted += 1
+            sums.add(self.advance())
             if self.step % self.plan.log_every == 0 or self.step == last:
-                losses = self.means(sums, counted)
-                self.log(losses, (time.monotonic() - began) / counted)
-                sums, counted, began = {}, 0, time.monotonic()
+                losses = self.means(sums)
+                self.log(losses, (time.monotonic() - began) / sums.steps)
+                sums, began = Sums(), time.monotonic()
             if self.step % self.plan.save_every == 0 or self.step == last:
-                self.means(sums, max(1, counted))  # nothing broken is saved
+                self.means(sums)  # nothing broken is saved
                 self.save()
         return losses
 
@@ -130,11 +147,12 @@ class Training:
         self.optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()} | {GRADIENT: norm.detach()}
 
-    def means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
-        """Of the losses. Raises: FloatingPointError where a gradient was not finite."""
-        losses = {name: float(total) / count for name, total in sums.items()}
+    def means(self, sums: "Sums") -> dict[str, float]:
+        """Of the losses of the last steps. Raises: FloatingPointError where a gradient was not finite."""
+        losses = sums.means()
         if not math.isfinite(losses.pop(GRADIENT, 0.0)):
-            steps = f"step {self.step - 1}" if count == 1 else f"steps {self.step - count} to {self.step - 1}"
+            first, last = self.step - sums.steps, self.step - 1
+            steps = f"step {last}" if first == last else f"steps {first} to {last}"
             raise FloatingPointError(
                 f"The gradient is not finite in {steps}: {losses}. Lower the learning rate; the last saved"
                 " state is from before."

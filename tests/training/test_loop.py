@@ -48,6 +48,19 @@ def test_losses_are_logged_as_means_over_the_steps_since_the_last_line(tmp_path)
     assert lines[0]["loss"] == pytest.approx(sum(means) / 4, abs=1e-5)
 
 
+def test_a_loss_that_some_steps_lack_is_a_mean_over_the_others(tmp_path):
+    run = run_in(tmp_path)
+    whole = run.objective
+
+    def sometimes(network, batch, generator):
+        losses = whole(network, batch, generator)
+        return losses if run.step % 2 else losses | {"rare": torch.tensor(3.0)}
+
+    run.objective = sometimes
+    run.run()
+    assert {json.loads(line)["rare"] for line in (tmp_path / LOG).read_text().splitlines()} == {3.0}
+
+
 def test_averaged_weights_are_what_is_shipped(tmp_path):
     run = run_in(tmp_path, average=0.9, learning_rate=0.1)
     run.run()
