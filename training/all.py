@@ -2,15 +2,17 @@
 
     python -m hunyuan_av.training.all --out DIR [--steps-scale X] [--seed S] [--device D]
 
-DIR gets "clips" (rendered), "features" (cached), "runs" (one folder per network) and "pocket" (what is
-shipped).
+DIR gets "clips" (rendered), "features" (cached), "generated" (latents for the decoder), "runs" (one folder
+per network) and "pocket" (what is shipped).
 """
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from . import audio_teacher, audio_vae, clips, features, synchformer, towers, transformer
+from ..model_loaders.foley import load_audio_vae
+from ..model_loaders.foley_folder import find_foley
+from . import audio_teacher, audio_vae, clips, decoder, features, generated, synchformer, towers, transformer
 from .export import export
 from .loop import Plan
 
@@ -29,7 +31,8 @@ def main() -> None:
         steps = max(1, round(plan.steps * args.steps_scale))
         return replace(plan, steps=steps, seed=args.seed, device=args.device)
 
-    rendered, cached, runs = args.out / "clips", args.out / "features", args.out / "runs"
+    names = "clips", "features", "generated", "runs", "pocket"
+    rendered, cached, made, runs, pocket = (args.out / name for name in names)
     clips.render(rendered, "train", 0, RENDERED)
     found = clips.Clips(rendered)
     audio_vae.train(runs / "audio_vae", found, planned(audio_vae.PLAN), planned(audio_vae.OUTLINE_PLAN).steps)
@@ -44,7 +47,13 @@ def main() -> None:
     features.build(cached, encoders, "held-out", 0, HELD_OUT, tuple(features.PARTS))
     seen = features.Features(cached, encoders.text.cpu(), device=args.device)
     transformer.training(runs / "transformer", seen, planned(transformer.PLAN)).run()
-    export(runs, rendered, args.out / "pocket")
+    export(runs, rendered, pocket)
+
+    network = transformer.trained(runs / "transformer").to(args.device)
+    generated.build(made, network, seen, 0, generated.CLIPS)
+    vae = load_audio_vae(find_foley(pocket).audio_vae, part="both")
+    decoder.training(runs / "decoder", decoder.Generated(made), planned(decoder.PLAN), vae).run()
+    export(runs, rendered, pocket)
 
 
 if __name__ == "__main__":

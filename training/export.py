@@ -2,7 +2,8 @@
 
     python -m hunyuan_av.training.export --runs RUNS --rendered CLIPS --out pocket/foley
 
-Whatever has been trained so far is written; of a run that is still going on, its last saved state.
+Whatever has been trained so far is written; of a run that is still going on, its last saved state. The
+decoder's run, where there is one, has all of the autoencoder.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..model_loaders.foley import load_transformer
-from . import audio_vae, synchformer, towers, transformer
+from . import audio_vae, decoder, synchformer, towers, transformer
 from .clips import Clips
 from .loop import has_run
 
@@ -41,10 +42,12 @@ def export(runs: Path, rendered: Path | None, folder: Path, share: float = 1.0) 
 
     share: of the transformer's weights, how much is the run's; the rest is what the folder holds already. The
         mean of weights before and after more training may be better than both (arXiv:2109.01903).
-    Raises: ValueError if the autoencoder has one and there are no clips, by which its latents are scaled; as
-        `load_transformer` where a share is asked for.
+    Raises: ValueError if the autoencoder has one, the decoder has none, and there are no clips, by which its
+        latents are scaled; as `load_transformer` where a share is asked for.
     """
-    if has_run(runs / "audio_vae"):
+    if has_run(runs / "decoder"):
+        save(decoder.trained(runs / "decoder"), folder / "audio_vae.safetensors", HALF)
+    elif has_run(runs / "audio_vae"):
         if rendered is None:
             raise ValueError(f"{runs} has a run of the audio autoencoder: give --rendered, its clips.")
         save(

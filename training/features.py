@@ -221,12 +221,16 @@ class Features:
         tokens: in a batch; by default `TOKENS`, on a CPU `TOKENS_ON_A_CPU`.
         Raises: FileNotFoundError if nothing was built there; ValueError if that was for other windows.
         """
-        shards, self.captions = [], []
+        shards, self.captions, self.seeds = [], [], []
+        self.split: Split = split
         self.tokens = tokens or (TOKENS_ON_A_CPU if torch.device(device).type == "cpu" else TOKENS)
         for path in sorted(folder.glob(f"{split}-*-pictures.safetensors")):
             files = [safe_open(str(path).replace("pictures", part), framework="pt") for part in PARTS]
             shards.append({name: file.get_tensor(name) for file in files for name in file.keys()})  # noqa: SIM118
-            self.captions += json.loads(files[-1].metadata()["captions"])
+            captions = json.loads(files[-1].metadata()["captions"])
+            first = int(path.stem.split("-")[-2])
+            self.captions += captions
+            self.seeds += range(first, first + len(captions))
         if not shards:
             raise FileNotFoundError(
                 f"No {split} features in {folder}. Build some with hunyuan_av.training.features."

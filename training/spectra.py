@@ -22,6 +22,9 @@ AUDIBLE_DB = 45.0  # below a sound's loudest band; what is fainter is not heard 
 AUDIBLE = AUDIBLE_DB * math.log(10) / 20 / MEL_STD  # the same in normalised log-mels
 FEWEST_HEARD = 64  # bands of frames that a distance is a mean over, where fewer are heard
 
+# How a sound goes within a latent: 2.7 ms from one look to the next, each 11 ms long.
+COURSE_WINDOW, COURSE_HOP, COURSE_BANDS = 512, 128, 32
+
 
 def magnitudes(waveform: Tensor, window: int, hop: int) -> Tensor:
     """waveform: (b, samples). Returns (b, window / 2 + 1, t), scaled so that a full sine is about 1."""
@@ -56,8 +59,9 @@ def log_mel(waveform: Tensor) -> Tensor:
     spectrum = torch.stft(
         padded, MEL_WINDOW, SAMPLES_PER_LATENT, window=shape, center=False, return_complex=True
     )
-    energies = mel_filters(MEL_WINDOW).to(waveform.device) @ (spectrum.abs() * (2 / shape.sum())).square()
-    return ((energies + FLOOR**2).log() / 2 - MEL_MEAN) / MEL_STD
+    return normalised(
+        mel_filters(MEL_WINDOW).to(waveform.device) @ (spectrum.abs() * (2 / shape.sum())).square()
+    )
 
 
 def band_distance(made: Tensor, true: Tensor) -> Tensor:
@@ -67,7 +71,30 @@ def band_distance(made: Tensor, true: Tensor) -> Tensor:
     Heard is what is at most `AUDIBLE_DB` below the loudest of `true`; where that is silent, everything is.
     made, true: (b, samples), whole latents long. Returns a scalar.
     """
-    a, b = log_mel(made), log_mel(true)
+    return levels_apart(log_mel(made), log_mel(true))
+
+
+def course_distance(made: Tensor, true: Tensor) -> Tensor:
+    """As `band_distance`, in steps so short that a slow attack shows."""
+    return levels_apart(course(made), course(true))
+
+
+def course(waveform: Tensor) -> Tensor:
+    """Levels in bands, (b, samples) -> (b, 32, t), normalised as those of `log_mel`."""
+    seen = magnitudes(waveform.float(), COURSE_WINDOW, COURSE_HOP).square()
+    return normalised(mel_filters(COURSE_WINDOW, COURSE_BANDS).to(waveform.device) @ seen)
+
+
+def normalised(energies: Tensor) -> Tensor:
+    """Their levels, about -1..5, silence near -1."""
+    return ((energies + FLOOR**2).log() / 2 - MEL_MEAN) / MEL_STD
+
+
+def levels_apart(a: Tensor, b: Tensor) -> Tensor:
+    """How far normalised levels (b, f, t) are apart where either is heard: a mean over that, then over all.
+
+    Returns a scalar.
+    """
     faintest = b.amax((1, 2), keepdim=True) - AUDIBLE
     heard = ((a > faintest) | (b > faintest)).sum((1, 2))
     apart = (torch.maximum(a, faintest) - torch.maximum(b, faintest)).abs().sum((1, 2))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.hunyuan.foley.audio_vae import AudioVAEConfig
+from pack.hunyuan.foley.audio_vae import AudioVAE, AudioVAEConfig
 from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.desync import SynchformerConfig
 from pack.hunyuan.foley.sync_encoder import SyncEncoderConfig
@@ -76,6 +76,15 @@ def test_what_has_no_run_is_left_alone(runs, tmp_path):
     out = tmp_path / "pocket"
     export.export(runs / "towers", tmp_path, out)
     assert not out.exists()
+
+
+def test_the_decoders_run_has_the_last_word_on_the_autoencoder(runs, tmp_path):
+    vae = AudioVAE(VAE, part="both")
+    leave(vae, runs / "decoder")
+    export.export(runs, None, tmp_path / "pocket")  # no clips are needed: its latents have their scale
+    written = load_audio_vae(tmp_path / "pocket" / "audio_vae.safetensors", "both").state_dict()
+    for name, tensor in vae.state_dict().items():
+        assert torch.equal(written[name], tensor.half().float()), name
 
 
 def test_the_transformer_may_be_a_mean_of_the_run_and_of_what_is_there(runs, tmp_path):

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 import torch
-from pack.model_loaders.foley_folder import POCKET
-from pack.training import features, transformer
+from pack.model_loaders.encoders import load_text_encoder
+from pack.model_loaders.foley import load_transformer
+from pack.model_loaders.foley_folder import POCKET, find_foley
+from pack.training import features, generated, outline, transformer
 from pack.training.loop import trained_weights
 from safetensors.torch import load_file
 
@@ -40,6 +42,29 @@ def test_it_goes_on_from_what_is_shipped(cached, tmp_path, monkeypatch):
     alone = trained_weights(tmp_path / transformer.HEADS)
     assert all(torch.equal(alone[f"transformer.{name}"], tensor.float()) for name, tensor in shipped.items())
     assert any(name.startswith("clock.") for name in alone)
+
+
+@pytest.mark.parametrize("dubbed", [0, 1])
+def test_generated_latents_lie_beside_the_sound_that_was_to_be_made(cached, tmp_path, monkeypatch, dubbed):
+    monkeypatch.setattr(generated, "DUBBED", float(dubbed))
+    text = load_text_encoder(find_foley(POCKET, None).text_encoder)
+    seen = features.Features(cached, text)
+    network = load_transformer(SHIPPED, torch.float32)
+    monkeypatch.setattr(generated, "STEPS", 2)
+    generated.build(tmp_path, network, seen, 0, 1)
+    (path,) = tmp_path.iterdir()
+    kept = load_file(path)
+    assert kept["made"].shape == kept["latents"].shape
+    assert torch.equal(kept["latents"][0], seen.tables["latents"][0, dubbed])
+    # The first two latents, and the last, know what is heard before and after.
+    shown = outline.outline_latents(kept["waveform"].float())[..., 2:-1]
+    torch.testing.assert_close(
+        shown, kept["latents"][:, -outline.CHANNELS :, 2:-1].float(), atol=0.02, rtol=0.02
+    )
+
+    written = path.stat().st_mtime_ns
+    generated.build(tmp_path, network, seen, 0, 1)
+    assert path.stat().st_mtime_ns == written  # what is there is kept
 
 
 def test_without_a_teacher_nothing_can_be_aligned(cached, tmp_path, monkeypatch):

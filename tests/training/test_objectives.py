@@ -12,6 +12,7 @@ from pack.training import (
     audio_teacher,
     audio_vae,
     clips,
+    decoder,
     outline,
     sync_reader,
     synchformer,
@@ -21,6 +22,7 @@ from pack.training import (
 from pack.training.initial import initialise
 from pack.training.loop import Plan, trained_weights
 from pack.training.objective import Alignment
+from safetensors.torch import save_file
 
 WIDTH = 16
 TINY = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -93,6 +95,21 @@ def outline_run(folder, rendered, monkeypatch):
     monkeypatch.setattr(audio_vae, "CONFIG", VAE)
     vae_run(folder, rendered, monkeypatch).save()
     return audio_vae.outline_training(folder, rendered, replace(PLAN, learning_rate=1e-3))
+
+
+def decoder_run(folder, rendered, monkeypatch):
+    monkeypatch.setattr(decoder, "ROWS", 2)
+    vae = audio_vae.new_vae(0, torch.cat([rendered.sound(i, samples=9600)[None] for i in range(3)]), VAE)
+    sounds = torch.stack([rendered.sound(i, samples=57_600) for i in range(3)])
+    with torch.no_grad():
+        latents = vae.encode(sounds[:, None]).mean.contiguous()
+    latents[:, -outline.CHANNELS :] = outline.outline_latents(sounds)
+    made = latents + 0.1 * torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
+    kept = folder.parent / "generated"
+    if not kept.exists():
+        kept.mkdir()
+        save_file({"waveform": sounds, "latents": latents, "made": made}, kept / "train-0.safetensors")
+    return decoder.training(folder, decoder.Generated(kept), PLAN, vae)
 
 
 def segment_run(folder, rendered, monkeypatch):
@@ -189,6 +206,7 @@ def test_outlines_around_tokens_lie_where_the_token_shows_and_where_it_is_heard(
 RUNS = [
     vae_run,
     outline_run,
+    decoder_run,
     segment_run,
     offset_run,
     vision_run,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.training.spectra import band_distance
+from pack.training.spectra import band_distance, course_distance
 
 SAMPLES = 9600  # ten latents
 
@@ -34,8 +34,23 @@ def test_what_nobody_hears_beside_the_rest_does_not_count(struck):
     assert float(band_distance(struck[:1] + hum, struck[:1])) < 0.01
 
 
-def test_its_gradient_is_finite_in_silence():
+@pytest.mark.parametrize("distance", [band_distance, course_distance])
+def test_gradients_are_finite_in_silence(distance):
     made = torch.zeros(1, SAMPLES, requires_grad=True)
-    band_distance(made, torch.zeros(1, SAMPLES)).backward()
+    distance(made, torch.zeros(1, SAMPLES)).backward()
     assert made.grad is not None
     assert bool(made.grad.isfinite().all())
+
+
+def test_the_course_of_a_sound_tells_milliseconds_and_no_phase():
+    sound = torch.zeros(1, 19_200)
+    burst = torch.randn(4800, generator=torch.Generator().manual_seed(0)) * torch.exp(
+        -torch.arange(4800) / 600
+    )
+    for start in (2000, 11_600):
+        sound[0, start : start + len(burst)] = 0.3 * burst
+    apart = [float(course_distance(torch.roll(sound, ms * 48, dims=1), sound)) for ms in (0, 1, 3, 6, 12)]
+    assert apart == sorted(apart)
+    assert apart[0] == 0
+    assert apart[2] > 0.2
+    assert course_distance(-sound, sound) < 1e-5
