@@ -19,7 +19,7 @@ from hunyuan_av.hunyuan.sampling.schedule import flow_sigmas
 from hunyuan_av.hunyuan.sampling.solvers import SOLVERS
 from hunyuan_av.training.scenes import Scene
 
-POCKET_CFG = 1.5  # what the pocket weights do best with; the published ones take 4.5
+POCKET_CFG = 1.5  # of the pocket weights; the published ones take 4.5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

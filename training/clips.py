@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..hunyuan.foley.timing import SAMPLE_RATE, SYNC_RATE, FoleyTiming
+from ..hunyuan.media.files import replacing
 from ..hunyuan.media.video import FramePicker, resize_and_crop
 from .scenes import Scene
 from .scenes.scene import Split
@@ -57,8 +58,8 @@ def render(folder: Path, split: Split, first: int, count: int) -> None:
         path = folder / f"{split}-{start:06d}.safetensors"
         if not path.exists():
             scenes = [Scene.draw(seed, split) for seed in range(start, min(start + PER_SHARD, first + count))]
-            save_file(rendered(scenes), path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+            with replacing(path) as part:
+                save_file(rendered(scenes), part)
 
 
 def rendered(scenes: list[Scene]) -> dict[str, Tensor]:

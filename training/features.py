@@ -34,6 +34,7 @@ from ..hunyuan.foley.timing import (
     FoleyTiming,
 )
 from ..hunyuan.foley.visual_encoder import VisualEncoder
+from ..hunyuan.media.files import replacing
 from ..hunyuan.media.video import FramePicker, normalise, normalise_crops
 from ..model_loaders.foley_folder import POCKET
 from . import audio_teacher, audio_vae, prepare, synchformer, towers
@@ -150,8 +151,8 @@ def build(
             path = folder / f"{split}-{start:06d}-{part}.safetensors"
             if not path.exists():
                 tensors, metadata = PARTS[part](encoders, split, seeds)
-                save_file(tensors, path.with_suffix(".part"), metadata)
-                path.with_suffix(".part").rename(path)
+                with replacing(path) as unfinished:
+                    save_file(tensors, unfinished, metadata)
 
 
 @dataclass(frozen=True)

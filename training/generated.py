@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..hunyuan.foley.transformer import FoleyTransformer
+from ..hunyuan.media.files import replacing
 from ..hunyuan.sampling.denoise import denoise_from
 from ..hunyuan.sampling.schedule import TIME_SCALE, flow_sigmas
 from ..model_loaders.encoders import load_text_encoder
@@ -45,8 +46,8 @@ def build(folder: Path, transformer: FoleyTransformer, features: Features, first
         rows = [clips[i : i + TOGETHER] for i in range(0, len(clips), TOGETHER)]
         made = [made_of(transformer, features, list(group)) for group in rows]
         tensors = {name: torch.cat([one[name] for one in made]).half().cpu().contiguous() for name in made[0]}
-        save_file(tensors, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
+        with replacing(path) as part:
+            save_file(tensors, part)
 
 
 def made_of(transformer: FoleyTransformer, features: Features, clips: list[int]) -> Batch:
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make latents for the decoder to learn from.")
     parser.add_argument("--features", type=Path, required=True, help="folder of cached features")
     parser.add_argument(
-        "--weights", type=Path, default=POCKET, help="folder of the transformer (default: shipped)"
+        "--weights", type=Path, default=POCKET, help="folder of the pocket networks (default: shipped)"
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=CLIPS)

@@ -79,7 +79,7 @@ class Sums:
     def add(self, losses: dict[str, Tensor]) -> None:
         self.steps += 1
         for name, loss in losses.items():
-            self.totals[name] = self.totals[name] + loss if name in self.totals else loss.clone()
+            self.totals[name] = self.totals.get(name, 0.0) + loss
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
@@ -147,7 +147,7 @@ class Training:
         self.optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()} | {GRADIENT: norm.detach()}
 
-    def means(self, sums: "Sums") -> dict[str, float]:
+    def means(self, sums: Sums) -> dict[str, float]:
         """Of the losses of the last steps. Raises: FloatingPointError where a gradient was not finite."""
         losses = sums.means()
         if not math.isfinite(losses.pop(GRADIENT, 0.0)):
