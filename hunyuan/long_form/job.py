@@ -15,7 +15,7 @@ from typing import Any
 from ..media.files import digest
 from .lock import lock, unlock
 
-FORMAT = 1  # of the manifest
+FORMAT = 2  # of the manifest, and of the windows that the parts are of
 MANIFEST = "manifest.json"
 UNFINISHED = ".part"  # suffix of a file that is being written
 

@@ -159,7 +159,7 @@ class LongFilm:
 
     def _watch(self, missing: list[PlannedWindow], frames_from: FramesFrom) -> Iterator[None]:
         if missing:
-            frames = frames_from(missing[0].start)
+            frames = frames_from(missing[0].seen_from)
             for window, features in watch_windows(frames, missing, self.parts.new_stream):
                 self.spool.put(window, features)
                 yield

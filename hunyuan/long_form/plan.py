@@ -24,7 +24,15 @@ from ..sampling.windows import Window, WindowGrid, plan_windows
 
 STRIDE = Fraction(8)  # seconds: the shortest time in which the three clocks meet
 TAIL = Fraction(2)  # a rest shorter than this joins the last window
-SHORTEST = Fraction(5)  # a last window shorter than this begins earlier
+# A last window that would be shorter begins earlier, to last what weights are trained on: how sync tokens are
+# spread over a window depends on its length. In windows of 5 s, sounds came up to 0.05 s early.
+SHORTEST = Fraction(8)
+# Its pictures are picked from a moment before it. If its clock began with a frame, as it would at 25 fps, the
+# published rule would pick every picture a frame (0.04 s) early, by rounding, until 8.2 s have passed.
+EARLY = Fraction(1, 1000)
+# Latents by which a shot goes on behind its cut. Over the first of them the sound fades out; with the others
+# it is not at its end there, where all that is made grows softer.
+BEHIND_A_CUT = 4
 SEGMENT = Fraction(SEGMENT_STEP, SYNC_RATE)  # from one Synchformer segment to the next
 # With 9.92 s, a window ends with a segment, and its picture is seen to the end. 10 s would leave two frames
 # unseen and stretch the rest over them: sound 0.08 s late.
@@ -73,7 +81,7 @@ class WindowSettings:
     def grid(self) -> WindowGrid:
         return WindowGrid(
             stride=latents_in(STRIDE), overlap=latents_in(self.overlap), tail=latents_in(TAIL),
-            shortest=latents_in(SHORTEST), step=latents_in(SEGMENT),
+            shortest=latents_in(SHORTEST), step=1,
         )  # fmt: skip
 
 
@@ -96,7 +104,7 @@ class PlannedWindow:
 
     index:      among all windows of the film. shot: index of its shot.
     window:     the latent frames, counted from the shot's beginning.
-    start, end: seconds on the file's clock: what the encoders are shown.
+    start, end: seconds on the file's clock, of what is shown.
     ends_shot:  whether it is its shot's last.
     """
 
@@ -110,6 +118,11 @@ class PlannedWindow:
     @property
     def seconds(self) -> Fraction:
         return self.end - self.start
+
+    @property
+    def seen_from(self) -> Fraction:
+        """Where its pictures begin, in seconds on the file's clock."""
+        return self.start - EARLY if self.window.first > self.window.start else self.start
 
     @property
     def latent_times(self) -> list[Fraction]:
@@ -161,9 +174,9 @@ class FilmPlan:
 
     @cached_property
     def latent_lengths(self) -> list[int]:
-        """Latent frames of each shot: one more than needed before a cut, over which the sound fades out."""
+        """Latent frames of each shot: before a cut, with those that go on behind it."""
         lengths = [latents_in(shot.seconds) for shot in self.shots]
-        return [*(length + 1 for length in lengths[:-1]), lengths[-1]]
+        return [*(length + BEHIND_A_CUT for length in lengths[:-1]), lengths[-1]]
 
     @cached_property
     def latent_offsets(self) -> list[int]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..sampling.windows import Blend, Window, WindowGrid, plan_windows
-from .plan import OVERLAP, SEGMENT, SHORTEST, STRIDE, TAIL, latents_in
+from .plan import OVERLAP, SEGMENT, STRIDE, TAIL, latents_in
 
 LENGTH = STRIDE + OVERLAP  # seconds
 SHORTEST_WINDOW, LONGEST_WINDOW = STRIDE, Fraction(10)
+# A last window that would be shorter than this begins earlier: with a segment of the whole clip's features.
+SHORTEST_END = Fraction(5)
 LONGEST_SOUND = 3600.0  # seconds that nodes offer: latents and sound are held whole
 JOINS = ("blend", "switch")
 
@@ -47,7 +49,7 @@ class SlidingWindows:
             return [Window(0, latent_frames, 0)]
         grid = WindowGrid(
             stride=latents_in(self.stride), overlap=latents_in(self.overlap), tail=latents_in(TAIL),
-            shortest=latents_in(SHORTEST), step=latents_in(SEGMENT),
+            shortest=latents_in(SHORTEST_END), step=latents_in(SEGMENT),
         )  # fmt: skip
         return plan_windows(latent_frames, grid)
 

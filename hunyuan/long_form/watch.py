@@ -1,8 +1,10 @@
 """The features of a film's windows, in one pass over its frames.
 
 A window's features are those of the clip cut at its start, bit for bit: its frames are picked by a clock that
-begins there, and where the frame that comes after the window would be picked for its last places, it is. Only
-a picture that stands still for longer is held to the window's end, or through a window without a frame.
+begins there, and where the frame that comes after the window would be picked for its last places, it is. A
+picture that stands still for longer is held to the window's end, or through a window without a frame. So is a
+shot's last one, until its sound ends: a frame less may be a segment less, and the others would be spread over
+all of the time.
 """
 
 from collections import deque
@@ -12,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ..foley.features import FoleyFeatures
-from ..foley.timing import SYNC_RATE
+from ..foley.timing import LATENT_RATE, SYNC_RATE
 from ..media.container import after
 from ..media.source import TICK
 from .plan import PlannedWindow
@@ -43,7 +45,7 @@ def watch_windows(
     waiting, open_windows = deque(windows), deque[WindowWatch]()
     picture: np.ndarray | None = None
     for clock, frame in frames:
-        while waiting and after(float(waiting[0].start), clock) >= 0:
+        while waiting and after(float(waiting[0].seen_from), clock) >= 0:
             open_windows.append(WindowWatch(waiting.popleft(), new_stream(), picture))
         while open_windows and open_windows[0].is_over(clock):
             watch = open_windows.popleft()
@@ -64,7 +66,7 @@ class WindowWatch:
 
     def __init__(self, window: PlannedWindow, stream: Stream, earlier: np.ndarray | None) -> None:
         self.window, self.stream = window, stream
-        self.start, self.seconds = float(window.start), float(window.seconds)
+        self.start, self.seconds = float(window.seen_from), float(window.end - window.seen_from)
         self.picture, self.time = earlier, -float("inf")
 
     def is_over(self, clock: float) -> bool:
@@ -91,11 +93,10 @@ class WindowWatch:
 
     def _fill(self, following: tuple[float, np.ndarray] | None) -> None:
         """See to it that the window is full, with what comes next or with what stays on screen."""
-        last = self.seconds - 1 / SYNC_RATE + TICK  # the last place that a frame is picked for
-        changes_at = after(self.start, following[0]) if following else self.seconds
-        stays = changes_at - self.time > STILL
-        if following and not stays and not self.window.ends_shot:
-            self.stream.see(last, following[1])
-        elif stays or not self.window.ends_shot:
-            assert self.picture is not None
-            self.stream.see(last, self.picture)
+        assert self.picture is not None
+        sounds_for = self.window.window.length / LATENT_RATE
+        last = sounds_for - 1 / SYNC_RATE + TICK  # the last place that a frame is picked for
+        shown = self.picture
+        if following and not self.window.ends_shot and after(self.start, following[0]) - self.time <= STILL:
+            shown = following[1]
+        self.stream.see(last, shown)

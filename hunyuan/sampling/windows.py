@@ -36,7 +36,8 @@ class WindowGrid:
     step: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap <= self.tail or self.shortest + self.step > self.stride + self.tail:
+        most = self.stride - self.overlap + self.tail  # a longer one would meet the window before the last
+        if not 0 <= self.overlap <= self.tail or self.shortest + self.step - 1 > most:
             raise ValueError(
                 f"No windows every {self.stride} latent frames with an overlap of {self.overlap}: that"
                 f" lies in 0..{self.tail}, and the shortest window, {self.shortest}, meets one neighbour."

@@ -77,3 +77,15 @@ def test_only_rain_that_holds_is_listened_to():
     assert all(max(of_scene) < 1.11 * min(of_scene) for of_scene in densities)
     first = [eval_seams.Scene.draw(seed, "held-out", kind="rain", seconds=60.0) for seed in range(3)]
     assert [scene.caption for scene in scenes] != [scene.caption for scene in first]
+
+
+@pytest.mark.parametrize(
+    ("onsets", "passed"),
+    [([1.03, 2.0], True), ([1.05, 2.0], False), ([1.0], False), ([1.0, 2.0, 3.0], False)],
+)
+def test_what_is_made_once_and_twice_has_the_same_onsets_close_to_each_other(monkeypatch, onsets, passed):
+    monkeypatch.setattr(eval_seams, "sound_at_once", lambda *arguments: [1.0, 2.0])
+    monkeypatch.setattr(eval_seams, "film_sound", lambda *arguments: onsets)
+    monkeypatch.setattr(eval_seams, "find_onsets", lambda sound, rate: np.array(sound))
+    options = argparse.Namespace(once_or_twice=1, seed=0, overlap=1.92, join="latents")
+    assert eval_seams.judge_impacts(None, options) is passed

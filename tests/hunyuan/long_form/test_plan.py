@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.long_form.disk import MARGIN, bytes_needed, check_room
 from pack.hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact, feature_slices
+from pack.hunyuan.long_form.sliding import SlidingWindows
 
 MICROSECONDS = 1_000_000
 times = st.integers(1, 2 * 3600 * MICROSECONDS).map(lambda count: Fraction(count, MICROSECONDS))
@@ -22,7 +23,13 @@ def test_a_films_windows_start_every_eight_seconds_exactly(start, seconds):
     assert plan.windows[-1].end == start + seconds
     assert plan.latent_lengths[0] - 1 < seconds * 50 <= plan.latent_lengths[0]
     assert abs(plan.samples - seconds * 48_000) <= Fraction(1, 2)
+    last = plan.windows[-1]
+    assert last.seconds <= 10
+    if last.window.first > last.window.start:  # begins earlier
+        assert last.window.length == 400
+        assert last.seen_from == last.start - Fraction("0.001") >= plan.windows[-2].start
     for planned in plan.windows[:-1]:
+        assert planned.seen_from == planned.start
         assert planned.seconds == Fraction("9.92")
         assert FoleyTiming(float(planned.seconds)).latent_frames == planned.window.length == 496
 
@@ -40,17 +47,16 @@ def test_shots_are_planned_apart_and_lie_side_by_side(cuts):
     assert plan.sample_offsets[-1] == plan.samples == round(48_000 * plan.end)
     inner = pairwise(plan.sample_offsets[:-1])
     for length, (begin, end) in zip(plan.latent_lengths[:-1], inner, strict=True):
-        assert 960 * length >= end - begin + 960  # a fade lies behind the cut
+        assert 960 * length >= end - begin + 4 * 960  # what the fade is taken from lies behind the cut
 
 
 def test_features_of_a_whole_clip_are_sliced_where_the_clocks_meet():
-    plan = FilmPlan.of_clip(exact(0), exact(26))
-    slices = [feature_slices(planned.window) for planned in plan.windows]
+    windows = SlidingWindows().plan(26 * 50)
+    slices = [feature_slices(window) for window in windows]
     assert slices[0] == (slice(0, 80), slice(0, 240))
     assert slices[1] == (slice(64, 144), slice(200, 440))
-    last = plan.windows[-1].window
-    assert last.start == 1040
-    assert slices[-1][1] == slice(last.start // 16 * 8, last.start // 16 * 8 + 15 * 8)
+    assert windows[-1].start == 1040
+    assert slices[-1][1] == slice(1040 // 16 * 8, 1040 // 16 * 8 + 15 * 8)
 
 
 def test_what_cannot_be_planned_is_said():

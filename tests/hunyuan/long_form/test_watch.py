@@ -8,7 +8,7 @@ import torch
 from marker_film import MarkerStream, still_frames
 from pack.hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact
 from pack.hunyuan.long_form.watch import watch_windows
-from pack.hunyuan.media.container import probe, read_clock, read_frames
+from pack.hunyuan.media.container import after, probe, read_clock, read_frames
 
 FRAMES, VISUAL = 248, 80  # that a whole window, 9.92 s, sees at 25 and at 8 fps
 
@@ -19,10 +19,13 @@ def irregular(seconds: float, seed: int) -> list[float]:
     return times[times < seconds].round(4).tolist()
 
 
-def cut_clip(path, start: float, seconds: float | None = None):
+def cut_clip(path, start: float, seconds: float | None = None, stays: float | None = None):
+    """What is seen of a clip; with `stays`, its last picture is on screen until then."""
     stream = MarkerStream()
     for time, frame in read_frames(path, start, seconds):
         stream.see(time, frame)
+    if stays is not None:
+        stream.see(stays - 1 / 25 + 1e-6, frame)
     return stream.finish()
 
 
@@ -43,10 +46,10 @@ def test_a_windows_features_are_those_of_the_clip_cut_at_its_start(clip, name, s
     seen = list(watch_windows(read_clock(path, start), plan.windows, MarkerStream))
     assert [window for window, _ in seen] == plan.windows
     for window, features in seen:
-        begin = float(window.start)
+        begin = float(window.seen_from)
         if window.ends_shot:
-            expected = cut_clip(path, begin, float(window.seconds))
-            assert features.sync_frames == expected.sync_frames
+            expected = cut_clip(path, begin, float(window.end - window.seen_from), window.window.length / 50)
+            assert features.sync_frames == expected.sync_frames == window.window.length // 2 >= 200
             assert torch.equal(features.visual, expected.visual)
         else:
             expected = cut_clip(path, begin)
@@ -63,7 +66,7 @@ def test_watching_again_from_a_later_window_sees_the_same(clip):
     watched = watch_windows(read_clock(path), windows, MarkerStream)
     whole = {window.index: features for window, features in watched}
     for first in range(1, len(windows)):
-        rest = watch_windows(read_clock(path, float(windows[first].start)), windows[first:], MarkerStream)
+        rest = watch_windows(read_clock(path, float(windows[first].seen_from)), windows[first:], MarkerStream)
         for window, features in rest:
             assert torch.equal(features.sync, whole[window.index].sync)
             assert torch.equal(features.visual, whole[window.index].visual)
@@ -76,9 +79,39 @@ def test_an_hour_in_the_clock_is_as_exact_as_at_the_beginning():
     for window, features in watch_windows(frames, late, MarkerStream):
         stream = MarkerStream()
         for clock, frame in frames:
-            if clock >= float(window.start) and clock - float(window.start) < float(window.seconds):
-                stream.see(clock - float(window.start), frame)
+            time = after(float(window.seen_from), clock)
+            if 0 <= time < window.end - window.seen_from:
+                stream.see(time, frame)
+        if window.ends_shot:
+            stream.see(window.window.length / 50 - 1 / 25 + 1e-6, frame)
         assert torch.equal(features.sync, stream.finish().sync)
+
+
+@pytest.mark.parametrize("fps", [24, 25, Fraction(30000, 1001), 60])
+@pytest.mark.parametrize("end", ["10", "12.36", "26.52"])
+def test_a_last_window_that_begins_earlier_sees_all_segments_of_eight_seconds_and_sees_them_on_time(fps, end):
+    plan = FilmPlan.of_clip(exact(0), exact(end))
+    frames = still_frames(float(end), float(fps))(0)
+    *_, (window, features) = watch_windows(frames, plan.windows, MarkerStream)
+    assert window == plan.windows[-1]
+    assert window.seconds == 8
+    # From the time of a frame on, a clock at 25 fps would pick 199, each of them one frame early.
+    assert features.sync_frames == 200
+    waited = features.sync[0, :, 0] - torch.arange(200) / 25
+    assert waited.min() >= 0
+    assert waited.max() < (0.002 if fps == 25 else 1 / float(fps))
+
+
+@pytest.mark.parametrize("fps", [24, 25, 60])
+def test_a_shots_last_picture_stays_for_as_long_as_it_sounds_behind_its_cut(fps):
+    plan = FilmPlan([Shot(start=exact(0), end=exact("13.2")), Shot(start=exact("13.2"), end=exact(20))])
+    times = [i / fps for i in range(20 * fps)]
+    frames = [(time, np.full((4, 4, 3), 250 if time < 13.2 else 10, np.uint8)) for time in times]
+    seen = list(watch_windows(frames, plan.windows, MarkerStream))
+    assert [(window.shot, window.window.length) for window, _ in seen] == [(0, 496), (0, 400), (1, 340)]
+    for window, features in seen:
+        assert features.sync_frames == window.window.length // 2
+        assert (features.sync[0, :, 1] == (window.shot == 0)).all()
 
 
 def slides(*times: float):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from pack.hunyuan.long_form.plan import WindowSettings, exact
 from pack.hunyuan.sampling.windows import Blend, JointVelocity, Window, WindowGrid, plan_windows, wavefront
 
 SECOND = 50  # latent frames
-STRIDE, SHORTEST, LONGEST, TAIL, SEGMENT = 400, 250, 500, 100, 16
+STRIDE, LONGEST, TAIL, SEGMENT = 400, 500, 100, 16
 TWO_HOURS = 2 * 3600 * SECOND
 
 lengths = st.one_of(st.integers(1, 3000), st.integers(1, TWO_HOURS))
@@ -19,19 +20,24 @@ def grid(overlap: int = 96) -> WindowGrid:
     return WindowSettings(overlap=exact(overlap / SECOND)).grid
 
 
+def grid_of_segments(overlap: int = 96) -> WindowGrid:
+    return replace(grid(overlap), shortest=250, step=SEGMENT)
+
+
 @settings(max_examples=60, deadline=None)
-@given(length=lengths, overlap=overlaps)
-def test_windows_cover_every_latent_on_the_grid_and_are_five_to_ten_seconds_long(length, overlap):
-    windows = plan_windows(length, grid(overlap))
+@given(length=lengths, overlap=overlaps, kind=st.sampled_from([grid, grid_of_segments]))
+def test_windows_cover_every_latent_on_the_grid_and_are_not_too_short_nor_too_long(length, overlap, kind):
+    windows = plan_windows(length, kind(overlap))
     assert [window.first for window in windows] == [k * STRIDE for k in range(len(windows))]
     assert windows[-1].stop == length
     for window, following in pairwise(windows):
         assert window.start == window.first
         assert window.stop == following.first + overlap
     if len(windows) > 1:
-        assert all(SHORTEST <= window.length <= LONGEST for window in windows)
+        assert all(kind().shortest <= window.length <= LONGEST for window in windows)
     assert windows[0].start == 0
-    assert windows[-1].start == windows[-1].first or windows[-1].start % SEGMENT == 0
+    assert windows[-1].start == windows[-1].first or windows[-1].start % kind().step == 0
+    assert windows[-1].start == windows[-1].first or windows[-1].length < kind().shortest + kind().step
     assert all(later.start >= earlier.stop for earlier, later in zip(windows, windows[2:], strict=False))
 
 
@@ -81,13 +87,17 @@ def test_a_joint_velocity_is_a_single_models_if_windows_do_not_matter():
 
 
 def test_a_short_end_is_heard_from_its_place_on_the_grid_and_seen_from_before():
-    assert plan_windows(11 * SECOND + TAIL, grid())[-1] == Window(400, 650, 400)
-    assert plan_windows(8 * SECOND + TAIL, grid())[-1] == Window(240, 500, 400)
+    assert plan_windows(14 * SECOND + TAIL, grid())[-1] == Window(400, 800, 400)
+    assert plan_windows(11 * SECOND + TAIL, grid())[-1] == Window(250, 650, 400)
+    assert plan_windows(8 * SECOND + TAIL, grid())[-1] == Window(100, 500, 400)
+    assert plan_windows(8 * SECOND + TAIL, grid_of_segments())[-1] == Window(240, 500, 400)
     assert plan_windows(8 * SECOND + TAIL - 1, grid()) == [Window(0, 499, 0)]
 
 
 def test_a_grid_that_would_not_cover_is_refused():
     with pytest.raises(ValueError, match="overlap of 120"):
-        WindowGrid(stride=400, overlap=120, tail=100, shortest=250, step=16)
+        replace(grid(), overlap=120)
+    with pytest.raises(ValueError, match="shortest window, 405"):
+        replace(grid(), shortest=405)
     with pytest.raises(ValueError, match="0 latent frames"):
         plan_windows(0, grid())
