@@ -1,12 +1,14 @@
-"""Tables of what guidance, steps and solver do to the sound of held-out scenes: `eval_sync.py --tables`."""
+"""How guidance, steps, solver and length change what is made for held-out scenes: `eval_sync.py --tables`."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
 from eval_generate import Settings
 from eval_scenes import HeldOut, follow
 from hunyuan_av.hunyuan.foley.synchrony import Synchrony
+from hunyuan_av.training.scenes import Scene
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.5, 8.0)
 STEPS = (10, 25, 50)
@@ -14,6 +16,7 @@ STAGES = {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4}  # network calls in a 
 CALLS = 48  # that each solver gets
 CLIPS = 12
 FEW_SOLVERS, FEW_STEPS = ("euler", "midpoint", "heun"), (6, 8, 10, 16)
+LENGTHS, KINDS = (2.0, 3.0, 5.0, 6.0, 8.0, 9.92), ("ball", "hammer")  # seconds; of each, `CLIPS` scenes
 PARTS = {"all": 1.0, "first 60 %": 0.6}  # of the sampling, in which guidance acts
 
 HEADER = f"{'':<22} {'matched':>8} {'false':>8} {'|offset| ms':>12} {'material':>9} {'s a clip':>9}"
@@ -31,6 +34,7 @@ def tables(held: HeldOut) -> None:
     }
     print_table(f"Solvers at {CALLS} network calls", solvers, held)
     print_table("Few steps", few_steps(held.settings), held)
+    lengths(held)
 
 
 def few_steps(settings: Settings) -> dict[str, Settings]:
@@ -44,19 +48,31 @@ def few_steps(settings: Settings) -> dict[str, Settings]:
 
 
 def print_table(title: str, rows: dict[str, Settings], held: HeldOut) -> None:
-    print(f"\n{title} ({len(held.struck[:CLIPS])} clips)\n{HEADER}")
-    for name, settings in rows.items():
-        found, right, seconds = try_out(settings, held)
-        print(
-            f"{name:<22} {found.matched:>8.2f} {found.false:>8.2f} {1000 * found.absolute_offset:>12.0f}"
-            f" {right:>9.2f} {seconds:>9.1f}",
-            flush=True,
-        )
-
-
-def try_out(settings: Settings, held: HeldOut) -> tuple[Synchrony, float, float]:
-    """How sounds follow their pictures, the share whose material is told, and seconds for each."""
     scenes = held.struck[:CLIPS]
+    print(f"\n{title} ({len(scenes)} clips)\n{HEADER}")
+    for name, settings in rows.items():
+        print_row(name, scenes, settings, held)
+
+
+def lengths(held: HeldOut) -> None:
+    """Print how clips of other lengths do."""
+    print(f"\nLengths ({CLIPS} clips each)\n{HEADER}")
+    for seconds, kind in product(LENGTHS, KINDS):
+        scenes = replace(held, seconds=seconds).of_kind(kind, CLIPS)
+        print_row(f"{seconds:g} s, {kind}", scenes, held.settings, held)
+
+
+def print_row(name: str, scenes: Sequence[Scene], settings: Settings, held: HeldOut) -> None:
+    found, right, seconds = try_out(scenes, settings, held)
+    print(
+        f"{name:<22} {found.matched:>8.2f} {found.false:>8.2f} {1000 * found.absolute_offset:>12.0f}"
+        f" {right:>9.2f} {seconds:>9.1f}",
+        flush=True,
+    )
+
+
+def try_out(scenes: Sequence[Scene], settings: Settings, held: HeldOut) -> tuple[Synchrony, float, float]:
+    """How sounds follow their pictures, the share whose material is told, and seconds for each."""
     for scene in scenes:
         held.generator.features(scene)
     started = time.perf_counter()

@@ -97,6 +97,19 @@ def test_few_steps_are_tried_with_every_solver_and_both_parts_guided():
     assert rows["heun 16, all"].guide_to == 1.0
 
 
+def test_true_sounds_of_every_length_follow_their_pictures(monkeypatch, capsys):
+    monkeypatch.setattr(eval_tables, "CLIPS", 2)
+    monkeypatch.setattr(Truth, "features", lambda self, scene: seen.append(scene), raising=False)
+    seen = []
+    eval_tables.lengths(held_out(Truth()))
+    assert [(scene.seconds, scene.kind) for scene in seen[::2]] == [
+        (seconds, kind) for seconds in (2, 3, 5, 6, 8, 9.92) for kind in ("ball", "hammer")
+    ]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]
+    assert len(rows) == 12
+    assert all((float(matched), float(false)) == (1, 0) for *_, matched, false, _, _, _ in rows)
+
+
 def test_a_sound_is_guided_where_its_settings_say():
     scene = Scene.draw(3, kind="footsteps", seconds=2.0)
     generator = Generator.load(None, "cpu")
