@@ -194,7 +194,7 @@ def judge_impacts(models: FoleyModels, options: argparse.Namespace) -> bool:
         twice = find_onsets(film_sound(models, scene, plan, options, options.seed), SAMPLE_RATE)
         found = match(once, twice, tolerance=2 * APART)
         apart = max((abs(offset) for _, _, offset in found.matches), default=0.0)
-        passed &= apart <= APART and len(once) == len(twice) == len(found.matches)
+        passed &= apart <= APART and len(once) == len(twice) == len(found.matches) > 0
         print(
             f"{scene.caption}: {len(once)} onsets at once, {len(twice)} in {len(plan.windows)} windows,"
             f" {len(found.matches)} the same, at most {apart * 1000:.0f} ms apart"
@@ -206,7 +206,12 @@ def sound_at_once(models: FoleyModels, scene: Scene, options: argparse.Namespace
     """(samples,): the scene's sound made in one window."""
     latents = round(ONCE * LATENT_RATE)
     window = PlannedWindow(
-        index=0, shot=0, window=Window(0, latents, 0), start=Fraction(0), end=exact(ONCE), ends_shot=True
+        index=0,
+        shot=0,
+        window=Window(0, latents, 0),
+        start=Fraction(0),
+        end=exact(ONCE),
+        shot_end=exact(ONCE),
     )
     streams = lambda: FeatureStream(models.visual_encoder, models.sync_encoder)  # noqa: E731
     ((_, features),) = watch_windows(frames_from(scene, 0.0), [window], streams)

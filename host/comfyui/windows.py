@@ -10,8 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...hunyuan.long_form.plan import feature_slices
-from ...hunyuan.long_form.sliding import SlidingWindows
+from ...hunyuan.long_form.sliding import SlidingWindows, feature_slices
 from ...hunyuan.sampling.windows import Window
 from ..foley_conditioning import VISUAL_KEY
 from .foley_model import FoleyModel

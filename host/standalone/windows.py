@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...hunyuan.foley.velocity import FoleyPrompt
-from ...hunyuan.long_form.plan import feature_slices
-from ...hunyuan.long_form.sliding import SlidingWindows
+from ...hunyuan.long_form.sliding import SlidingWindows, feature_slices
 from ...hunyuan.sampling.solvers import Velocity
 from ...hunyuan.sampling.windows import JointVelocity
 from ..foley_conditioning import check_heard_at_once

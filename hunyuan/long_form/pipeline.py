@@ -47,7 +47,7 @@ CHECKPOINT_SECONDS = 20.0  # of work that a kill costs, at most
 class LongFilmParts:
     """What a film's sound is made with. Everything is called in the order of time, one call at a time.
 
-    new_stream:   encodes one window; see `watch.Stream`. Two are in use at a time.
+    new_stream:   encodes one window; see `watch.Stream`. Two, for a moment three, are in use at a time.
     velocity:     (window, its features) -> (latents (takes, c, n), sigma) -> velocity, on latents that lie on
                   `device`; see `guided.GuidedWindows`. Without a video there are no features.
     kept_bytes:   of velocities that stay until the next step of their window; the others, and those that do

@@ -6,7 +6,7 @@ from its beginning, where both feature clocks (0.32 s, 0.125 s) agree with the l
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -16,19 +16,17 @@ from ..foley.timing import (
     SAMPLE_RATE,
     SEGMENT_STEP,
     SYNC_RATE,
-    TOKENS_PER_SEGMENT,
-    VISUAL_RATE,
-    FoleyTiming,
 )
 from ..sampling.windows import Window, WindowGrid, plan_windows
 
 STRIDE = Fraction(8)  # seconds: the shortest time in which the three clocks meet
 TAIL = Fraction(2)  # a rest shorter than this joins the last window
 # A last window that would be shorter begins earlier, to last what weights are trained on: how sync tokens are
-# spread over a window depends on its length. In windows of 5 s, sounds came up to 0.05 s early.
+# spread over a window depends on its length. In windows of 5 s, sounds came up to 0.04 s early.
 SHORTEST = Fraction(8)
 # Its pictures are picked from a moment before it. If its clock began with a frame, as it would at 25 fps, the
-# published rule would pick every picture a frame (0.04 s) early, by rounding, until 8.2 s have passed.
+# published rule would pick every picture a frame (0.04 s) early, by rounding, until 8.2 s have passed. Other
+# windows begin as clips do, and as those that weights are trained on.
 EARLY = Fraction(1, 1000)
 # Latents by which a shot goes on behind its cut. Over the first of them the sound fades out; with the others
 # it is not at its end there, where all that is made grows softer.
@@ -104,8 +102,8 @@ class PlannedWindow:
 
     index:      among all windows of the film. shot: index of its shot.
     window:     the latent frames, counted from the shot's beginning.
-    start, end: seconds on the file's clock, of what is shown.
-    ends_shot:  whether it is its shot's last.
+    start, end: seconds on the file's clock: where it sounds, up to its shot's end.
+    shot_end:   seconds on the file's clock: what comes from there on belongs to another shot.
     """
 
     index: int
@@ -113,7 +111,7 @@ class PlannedWindow:
     window: Window
     start: Fraction
     end: Fraction
-    ends_shot: bool
+    shot_end: Fraction
 
     @property
     def seconds(self) -> Fraction:
@@ -121,7 +119,7 @@ class PlannedWindow:
 
     @property
     def seen_from(self) -> Fraction:
-        """Where its pictures begin, in seconds on the file's clock."""
+        """Where the clock begins by which its pictures are picked, in seconds on the file's."""
         return self.start - EARLY if self.window.first > self.window.start else self.start
 
     @property
@@ -196,7 +194,8 @@ class FilmPlan:
         """The windows of each shot."""
         planned, count = [], 0
         for i, (shot, length) in enumerate(zip(self.shots, self.latent_lengths, strict=True)):
-            windows = plan_windows(length, self.settings.grid)
+            grid, behind = self.settings.grid, length - latents_in(shot.seconds)
+            windows = plan_windows(length, replace(grid, tail=grid.tail + behind))
             planned.append([self._planned(count + k, i, shot, window) for k, window in enumerate(windows)])
             count += len(windows)
         return planned
@@ -208,10 +207,7 @@ class FilmPlan:
     def _planned(self, index: int, number: int, shot: Shot, window: Window) -> PlannedWindow:
         start = shot.start + Fraction(window.start, LATENT_RATE)
         end = min(shot.start + Fraction(window.stop, LATENT_RATE), shot.end)
-        ends_shot = window.stop == self.latent_lengths[number]
-        return PlannedWindow(
-            index=index, shot=number, window=window, start=start, end=end, ends_shot=ends_shot
-        )
+        return PlannedWindow(index=index, shot=number, window=window, start=start, end=end, shot_end=shot.end)
 
     def table(self) -> Iterator[str]:
         """The plan for people, a line for each window."""
@@ -223,16 +219,3 @@ class FilmPlan:
                 f"{planned.index + 1:6d} {planned.shot + 1:7d} {float(planned.start):9.2f} "
                 f"{float(planned.end):8.2f} {window.length:8d} {float(counts):13.2f}"
             )
-
-
-def feature_slices(window: Window) -> tuple[slice, slice]:
-    """Where a window's visual and sync tokens lie among those of a whole clip that was encoded at once.
-
-    Exact where the window starts on the 8 s grid. One that begins earlier starts with a segment, and at most
-    1/16 s from a visual frame.
-    """
-    timing = FoleyTiming(window.length / LATENT_RATE)
-    visual = round(Fraction(window.start * VISUAL_RATE, LATENT_RATE))
-    visual_frames = math.ceil(Fraction(window.length * VISUAL_RATE, LATENT_RATE))
-    sync = window.start // latents_in(SEGMENT) * TOKENS_PER_SEGMENT
-    return slice(visual, visual + visual_frames), slice(sync, sync + timing.sync_tokens)

@@ -1,14 +1,17 @@
 """Windows inside a sampler's loop, for latents that are held whole: a setting of a MODEL."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ..foley.timing import LATENT_RATE, TOKENS_PER_SEGMENT, VISUAL_RATE, FoleyTiming
 from ..sampling.windows import Blend, Window, WindowGrid, plan_windows
 from .plan import OVERLAP, SEGMENT, STRIDE, TAIL, latents_in
 
 LENGTH = STRIDE + OVERLAP  # seconds
 SHORTEST_WINDOW, LONGEST_WINDOW = STRIDE, Fraction(10)
-# A last window that would be shorter than this begins earlier: with a segment of the whole clip's features.
+# A last window that would be shorter than this begins earlier, with a Synchformer segment of the whole clip.
+# One of 8 s, as films have, could reach over two others if it began with a segment.
 SHORTEST_END = Fraction(5)
 LONGEST_SOUND = 3600.0  # seconds that nodes offer: latents and sound are held whole
 JOINS = ("blend", "switch")
@@ -70,3 +73,16 @@ class SlidingWindows:
                 (weights > 0.5).float() + (weights == 0.5).float() / 2 for weights in blend.weights
             ]
         return blend
+
+
+def feature_slices(window: Window) -> tuple[slice, slice]:
+    """Where the visual and sync tokens of a window of `SlidingWindows` lie among those of the whole clip.
+
+    Exact where the window starts on the 8 s grid. One that begins earlier starts with a segment, and at most
+    1/16 s from a visual frame.
+    """
+    timing = FoleyTiming(window.length / LATENT_RATE)
+    visual = round(Fraction(window.start * VISUAL_RATE, LATENT_RATE))
+    visual_frames = math.ceil(Fraction(window.length * VISUAL_RATE, LATENT_RATE))
+    sync = window.start // latents_in(SEGMENT) * TOKENS_PER_SEGMENT
+    return slice(visual, visual + visual_frames), slice(sync, sync + timing.sync_tokens)

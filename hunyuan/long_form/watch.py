@@ -1,12 +1,13 @@
 """The features of a film's windows, in one pass over its frames.
 
-A window's features are those of the clip cut at its start, bit for bit: its frames are picked by a clock that
-begins there, and where the frame that comes after the window would be picked for its last places, it is. A
-picture that stands still for longer is held to the window's end, or through a window without a frame. So is a
-shot's last one, until its sound ends: a frame less may be a segment less, and the others would be spread over
-all of the time.
+A window's features are those of the clip cut where it is seen from, bit for bit: its frames are picked by a
+clock that begins there, and where the frame that comes after the window would be picked for its last places,
+it is. A picture that stands still for longer is held to the window's end, or through a window without a
+frame. So is a shot's last one, until its sound ends: a frame less may be a segment less, and the others would
+be spread over all of the time.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -26,7 +27,7 @@ class Stream(Protocol):
     """What encodes a window: `hunyuan.foley.features.FeatureStream`, or anything that is used like it."""
 
     def see(self, time: float, frame: np.ndarray) -> None:
-        """A frame (h, w, 3) uint8 RGB and its time, in seconds from the window's start."""
+        """A frame (h, w, 3) uint8 RGB and its time, in seconds from where the window is seen from."""
         ...
 
     def finish(self) -> FoleyFeatures: ...
@@ -39,7 +40,8 @@ def watch_windows(
 ) -> Iterator[tuple[PlannedWindow, FoleyFeatures]]:
     """Each window with its features, as soon as its last frame has been seen.
 
-    frames: (seconds on the file's clock, picture), from the one on screen at the first window's start on.
+    frames: (seconds on the file's clock, picture), from the one on screen where the first window is seen
+            from on.
     Raises: ValueError if the film shows nothing at all.
     """
     waiting, open_windows = deque(windows), deque[WindowWatch]()
@@ -66,7 +68,8 @@ class WindowWatch:
 
     def __init__(self, window: PlannedWindow, stream: Stream, earlier: np.ndarray | None) -> None:
         self.window, self.stream = window, stream
-        self.start, self.seconds = float(window.seen_from), float(window.end - window.seen_from)
+        self.start = float(window.seen_from)
+        self.seconds = min(float(window.end - window.seen_from), window.window.length / LATENT_RATE)
         self.picture, self.time = earlier, -float("inf")
 
     def is_over(self, clock: float) -> bool:
@@ -94,9 +97,9 @@ class WindowWatch:
     def _fill(self, following: tuple[float, np.ndarray] | None) -> None:
         """See to it that the window is full, with what comes next or with what stays on screen."""
         assert self.picture is not None
-        sounds_for = self.window.window.length / LATENT_RATE
-        last = sounds_for - 1 / SYNC_RATE + TICK  # the last place that a frame is picked for
+        places = math.ceil(self.window.window.length * SYNC_RATE / LATENT_RATE)  # that frames are picked for
         shown = self.picture
-        if following and not self.window.ends_shot and after(self.start, following[0]) - self.time <= STILL:
-            shown = following[1]
-        self.stream.see(last, shown)
+        if following and following[0] < self.window.shot_end - TICK:
+            moves = after(self.start, following[0]) - self.time <= STILL
+            shown = following[1] if moves else shown
+        self.stream.see((places - 1) / SYNC_RATE + TICK, shown)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pack import nodes
-from pack.hunyuan.long_form.plan import feature_slices
+from pack.hunyuan.long_form.sliding import feature_slices
 from pack.hunyuan.sampling.windows import Window
 
 

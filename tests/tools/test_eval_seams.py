@@ -89,3 +89,6 @@ def test_what_is_made_once_and_twice_has_the_same_onsets_close_to_each_other(mon
     monkeypatch.setattr(eval_seams, "find_onsets", lambda sound, rate: np.array(sound))
     options = argparse.Namespace(once_or_twice=1, seed=0, overlap=1.92, join="latents")
     assert eval_seams.judge_impacts(None, options) is passed
+    monkeypatch.setattr(eval_seams, "sound_at_once", lambda *arguments: onsets[:0])
+    monkeypatch.setattr(eval_seams, "film_sound", lambda *arguments: onsets[:0])
+    assert eval_seams.judge_impacts(None, options) is False

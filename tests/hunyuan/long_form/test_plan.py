@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.long_form.disk import MARGIN, bytes_needed, check_room
-from pack.hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact, feature_slices
-from pack.hunyuan.long_form.sliding import SlidingWindows
+from pack.hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact
+from pack.hunyuan.long_form.sliding import SlidingWindows, feature_slices
 
 MICROSECONDS = 1_000_000
 times = st.integers(1, 2 * 3600 * MICROSECONDS).map(lambda count: Fraction(count, MICROSECONDS))
@@ -42,7 +42,9 @@ def test_shots_are_planned_apart_and_lie_side_by_side(cuts):
     for shot, windows in zip(plan.shots, plan.by_shot, strict=True):
         assert windows[0].start == shot.start
         assert all(shot.start <= planned.start < planned.end <= shot.end for planned in windows)
-        assert [planned.ends_shot for planned in windows] == [False] * (len(windows) - 1) + [True]
+        assert {planned.shot_end for planned in windows} == {shot.end} == {windows[-1].end}
+        assert all(planned.window.stop <= shot.seconds * 50 for planned in windows[:-1])
+        assert len(windows) == 1 or shot.seconds * 50 > 499
     assert [planned.index for planned in plan.windows] == list(range(len(plan.windows)))
     assert plan.sample_offsets[-1] == plan.samples == round(48_000 * plan.end)
     inner = pairwise(plan.sample_offsets[:-1])

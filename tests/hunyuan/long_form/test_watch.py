@@ -1,5 +1,6 @@
 """Each window sees what a clip cut at its start shows, whatever the film's frames do."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -25,7 +26,7 @@ def cut_clip(path, start: float, seconds: float | None = None, stays: float | No
     for time, frame in read_frames(path, start, seconds):
         stream.see(time, frame)
     if stays is not None:
-        stream.see(stays - 1 / 25 + 1e-6, frame)
+        stream.see((math.ceil(25 * stays) - 1) / 25 + 1e-6, frame)
     return stream.finish()
 
 
@@ -47,9 +48,9 @@ def test_a_windows_features_are_those_of_the_clip_cut_at_its_start(clip, name, s
     assert [window for window, _ in seen] == plan.windows
     for window, features in seen:
         begin = float(window.seen_from)
-        if window.ends_shot:
+        if window.end == window.shot_end:
             expected = cut_clip(path, begin, float(window.end - window.seen_from), window.window.length / 50)
-            assert features.sync_frames == expected.sync_frames == window.window.length // 2 >= 200
+            assert features.sync_frames == expected.sync_frames == math.ceil(window.window.length / 2) >= 200
             assert torch.equal(features.visual, expected.visual)
         else:
             expected = cut_clip(path, begin)
@@ -82,8 +83,8 @@ def test_an_hour_in_the_clock_is_as_exact_as_at_the_beginning():
             time = after(float(window.seen_from), clock)
             if 0 <= time < window.end - window.seen_from:
                 stream.see(time, frame)
-        if window.ends_shot:
-            stream.see(window.window.length / 50 - 1 / 25 + 1e-6, frame)
+        if window.end == window.shot_end:
+            stream.see((math.ceil(window.window.length / 2) - 1) / 25 + 1e-6, frame)
         assert torch.equal(features.sync, stream.finish().sync)
 
 
@@ -141,9 +142,16 @@ def test_a_film_without_frames_is_an_error():
         list(watch_windows([], windows, MarkerStream))
 
 
-def test_a_shots_windows_see_nothing_of_the_next_shot():
-    cut = exact(13.0)
-    plan = FilmPlan([Shot(start=exact(0), end=cut), Shot(start=cut, end=exact(26))], WindowSettings())
-    frames = [(i / 24, np.full((4, 4, 3), 250 if i / 24 >= 13 else 10, np.uint8)) for i in range(26 * 24)]
+@pytest.mark.parametrize(
+    ("fps", "frames_before", "overlap"),
+    [(24, 312, 1.92), (24, 238, 1.92), (24, 622, 1.92), (15, 149, 1.92), (25, 249, 2.0), (60, 599, 2.0)],
+)
+def test_a_shots_windows_see_nothing_of_the_next_shot(fps, frames_before, overlap):
+    cut, end = exact(frames_before / fps), exact(frames_before / fps + 13)
+    shots = [Shot(start=exact(0), end=cut), Shot(start=cut, end=end)]
+    plan = FilmPlan(shots, WindowSettings(overlap=exact(overlap)))
+    pictures = [np.full((4, 4, 3), 250 if i >= frames_before else 10, np.uint8) for i in range(30 * fps)]
+    frames = [(i / fps, picture) for i, picture in enumerate(pictures)]
     for window, features in watch_windows(frames, plan.windows, MarkerStream):
-        assert features.sync[0, :, 1].tolist() == [float(window.shot)] * features.sync_frames
+        for seen in (features.sync, features.visual):
+            assert (seen[0, :, 1] == window.shot).all()

@@ -96,7 +96,7 @@ def test_a_short_end_is_heard_from_its_place_on_the_grid_and_seen_from_before():
 
 def test_a_grid_that_would_not_cover_is_refused():
     with pytest.raises(ValueError, match="overlap of 120"):
-        replace(grid(), overlap=120)
+        replace(grid_of_segments(), overlap=120)
     with pytest.raises(ValueError, match="shortest window, 405"):
         replace(grid(), shortest=405)
     with pytest.raises(ValueError, match="0 latent frames"):
