@@ -206,13 +206,9 @@ def sound_at_once(models: FoleyModels, scene: Scene, options: argparse.Namespace
     """(samples,): the scene's sound made in one window."""
     latents = round(ONCE * LATENT_RATE)
     window = PlannedWindow(
-        index=0,
-        shot=0,
-        window=Window(0, latents, 0),
-        start=Fraction(0),
-        end=exact(ONCE),
+        index=0, shot=0, window=Window(0, latents, 0), start=Fraction(0), end=exact(ONCE),
         shot_end=exact(ONCE),
-    )
+    )  # fmt: skip
     streams = lambda: FeatureStream(models.visual_encoder, models.sync_encoder)  # noqa: E731
     ((_, features),) = watch_windows(frames_from(scene, 0.0), [window], streams)
     velocity = guided(models, scene, options)(window, features)

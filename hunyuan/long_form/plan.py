@@ -11,12 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 
-from ..foley.timing import (
-    LATENT_RATE,
-    SAMPLE_RATE,
-    SEGMENT_STEP,
-    SYNC_RATE,
-)
+from ..foley.timing import LATENT_RATE, SAMPLE_RATE, SEGMENT_STEP, SYNC_RATE
 from ..sampling.windows import Window, WindowGrid, plan_windows
 
 STRIDE = Fraction(8)  # seconds: the shortest time in which the three clocks meet
@@ -102,7 +97,7 @@ class PlannedWindow:
 
     index:      among all windows of the film. shot: index of its shot.
     window:     the latent frames, counted from the shot's beginning.
-    start, end: seconds on the file's clock: where it sounds, up to its shot's end.
+    start, end: seconds on the file's clock, up to its shot's end.
     shot_end:   seconds on the file's clock: what comes from there on belongs to another shot.
     """
 
@@ -115,7 +110,8 @@ class PlannedWindow:
 
     @property
     def seconds(self) -> Fraction:
-        return self.end - self.start
+        """How long it sounds, with what goes on behind a cut."""
+        return Fraction(self.window.length, LATENT_RATE)
 
     @property
     def seen_from(self) -> Fraction:

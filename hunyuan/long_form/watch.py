@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from ..foley.features import FoleyFeatures
-from ..foley.timing import LATENT_RATE, SYNC_RATE
+from ..foley.timing import SYNC_RATE
 from ..media.container import after
 from ..media.source import TICK
 from .plan import PlannedWindow
@@ -69,7 +69,7 @@ class WindowWatch:
     def __init__(self, window: PlannedWindow, stream: Stream, earlier: np.ndarray | None) -> None:
         self.window, self.stream = window, stream
         self.start = float(window.seen_from)
-        self.seconds = min(float(window.end - window.seen_from), window.window.length / LATENT_RATE)
+        self.seconds = float(min(window.end - window.seen_from, window.seconds))
         self.picture, self.time = earlier, -float("inf")
 
     def is_over(self, clock: float) -> bool:
@@ -97,7 +97,7 @@ class WindowWatch:
     def _fill(self, following: tuple[float, np.ndarray] | None) -> None:
         """See to it that the window is full, with what comes next or with what stays on screen."""
         assert self.picture is not None
-        places = math.ceil(self.window.window.length * SYNC_RATE / LATENT_RATE)  # that frames are picked for
+        places = math.ceil(self.window.seconds * SYNC_RATE)  # that frames are picked for
         shown = self.picture
         if following and following[0] < self.window.shot_end - TICK:
             moves = after(self.start, following[0]) - self.time <= STILL

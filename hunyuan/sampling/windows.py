@@ -36,9 +36,8 @@ class WindowGrid:
     step: int
 
     def __post_init__(self) -> None:
-        most = (
-            self.stride - self.overlap + self.tail
-        )  # a longer one would meet the window before its neighbour
+        # A last window that is longer than this would meet the window before its neighbour.
+        most = self.stride - self.overlap + self.tail
         if not 0 <= self.overlap <= self.tail or self.shortest + self.step - 1 > most:
             raise ValueError(
                 f"No windows every {self.stride} latent frames with an overlap of {self.overlap}: that"

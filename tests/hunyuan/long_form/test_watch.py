@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from marker_film import MarkerStream, still_frames
+from pack.hunyuan.foley.timing import FoleyTiming
 from pack.hunyuan.long_form.plan import FilmPlan, Shot, WindowSettings, exact
 from pack.hunyuan.long_form.watch import watch_windows
 from pack.hunyuan.media.container import after, probe, read_clock, read_frames
@@ -26,8 +27,13 @@ def cut_clip(path, start: float, seconds: float | None = None, stays: float | No
     for time, frame in read_frames(path, start, seconds):
         stream.see(time, frame)
     if stays is not None:
-        stream.see((math.ceil(25 * stays) - 1) / 25 + 1e-6, frame)
+        stream.see(last_place(stays), frame)
     return stream.finish()
+
+
+def last_place(seconds: float) -> float:
+    """The last time before the end for which a frame is picked at 25 fps."""
+    return (math.ceil(25 * seconds) - 1) / 25 + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_an_hour_in_the_clock_is_as_exact_as_at_the_beginning():
             if 0 <= time < window.end - window.seen_from:
                 stream.see(time, frame)
         if window.end == window.shot_end:
-            stream.see((math.ceil(window.window.length / 2) - 1) / 25 + 1e-6, frame)
+            stream.see(last_place(window.window.length / 50), frame)
         assert torch.equal(features.sync, stream.finish().sync)
 
 
@@ -112,6 +118,8 @@ def test_a_shots_last_picture_stays_for_as_long_as_it_sounds_behind_its_cut(fps)
     assert [(window.shot, window.window.length) for window, _ in seen] == [(0, 496), (0, 400), (1, 340)]
     for window, features in seen:
         assert features.sync_frames == window.window.length // 2
+        # Without a video there are as many places.
+        assert features.sync_frames == FoleyTiming(float(window.seconds)).sync_frames
         assert (features.sync[0, :, 1] == (window.shot == 0)).all()
 
 
