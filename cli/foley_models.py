@@ -10,11 +10,12 @@ from ..host.standalone.memory import DTYPES, Placement
 from ..host.standalone.memory_plan import carry_out, limit_cuda
 from ..host.standalone.progress import say
 from ..hunyuan.foley.audio_vae import AudioVAE
-from ..hunyuan.foley.compiled import check_compiling, compiled_blocks
+from ..hunyuan.foley.compiled import compiled_blocks
 from ..hunyuan.foley.sync_encoder import SyncEncoder
 from ..hunyuan.foley.text_encoder import TextEncoder
 from ..hunyuan.foley.transformer import FoleyTransformer, RunBlock, run_block
 from ..hunyuan.foley.visual_encoder import VisualEncoder
+from ..hunyuan.layers.compiling import check_compiling
 from ..hunyuan.media.files import digest
 from ..hunyuan.media.source import check_readable
 from ..model_loaders.encoders import load_text_encoder, load_visual_encoder

@@ -4,7 +4,7 @@ import csv
 
 import torch
 
-from ..hunyuan.foley.compiled import CompileError
+from ..hunyuan.layers.compiling import CompileError
 
 MISTAKES = (ValueError, OSError, csv.Error, torch.OutOfMemoryError, CompileError)
 

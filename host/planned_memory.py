@@ -7,6 +7,7 @@ other.
 
 from ..hunyuan.avatar.config import PATCH, AvatarConfig
 from ..hunyuan.avatar.timing import WINDOW_LATENTS
+from ..hunyuan.avatar.tokenwise import CHUNK
 from ..hunyuan.foley.audio_vae_config import AudioVAEConfig
 from ..hunyuan.foley.config import FoleyConfig
 
@@ -15,6 +16,11 @@ UNIT = 0.01 * 2**20
 
 # Numbers alive at once for each latent frame and channel of the network.
 FOLEY_NUMBERS = 33
+# Numbers alive at once for each channel of Avatar's network: for each token, and for each that is in a chunk.
+AVATAR_NUMBERS, CHUNK_NUMBERS = 17, 8
+AVATAR_TEXT = 831  # tokens, the most: 256 of the prompt and 575 of the portrait
+# Bytes for each number in a chunk that is rounded to 8 bits before a product.
+ROUNDING = 8
 # Tensors as large as the widest layer's output, alive at once in the audio autoencoder.
 AUDIO_TENSORS = 6
 
@@ -25,8 +31,32 @@ def foley_factor(config: FoleyConfig) -> float:
 
 
 def avatar_factor(config: AvatarConfig) -> float:
-    """`memory_usage_factor` of Avatar's transformer."""
-    return config.window_numbers(PATCH, PATCH) / (WINDOW_LATENTS * PATCH**2) / UNIT
+    """`memory_usage_factor` of Avatar's transformer, as if there were tokens of the picture alone."""
+    return AVATAR_NUMBERS * config.hidden_size * _image_tokens(PATCH**2) / (WINDOW_LATENTS * PATCH**2) / UNIT
+
+
+def avatar_share(latent_pixels: int) -> float:
+    """How many times what follows from the factor is needed: a small picture has a prompt and chunks, too."""
+    return _avatar_numbers(latent_pixels) / (AVATAR_NUMBERS * _image_tokens(latent_pixels))
+
+
+def avatar_bytes(
+    config: AvatarConfig, latent_pixels: int, rows: int, itemsize: int, *, float8_products: bool = False
+) -> int:
+    """For a step over one window. rows: of all halves together."""
+    numbers = config.hidden_size * _avatar_numbers(latent_pixels)
+    chunk = min(_image_tokens(latent_pixels) + AVATAR_TEXT, CHUNK) if float8_products else 0
+    return rows * (numbers * itemsize + chunk * (config.hidden_size + config.mlp_size) * ROUNDING)
+
+
+def _avatar_numbers(latent_pixels: int) -> int:
+    tokens = _image_tokens(latent_pixels) + AVATAR_TEXT
+    return AVATAR_NUMBERS * tokens + CHUNK_NUMBERS * min(tokens, CHUNK)
+
+
+def _image_tokens(latent_pixels: int) -> int:
+    """Of a window, and of the portrait before it."""
+    return (1 + WINDOW_LATENTS) * latent_pixels // PATCH**2
 
 
 def planned_bytes(factor: float, places: int, itemsize: int) -> float:

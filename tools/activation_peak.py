@@ -19,9 +19,10 @@ from torch import Tensor, nn
 import _pack  # noqa: F401 - makes hunyuan_av importable
 from bench_count import Count, count
 from hunyuan_av.host.planned_memory import (
+    AVATAR_TEXT,
     audio_decode_bytes,
     audio_encode_bytes,
-    avatar_factor,
+    avatar_bytes,
     foley_factor,
     planned_bytes,
 )
@@ -46,10 +47,10 @@ from hunyuan_av.hunyuan.foley.config import XL, XXL, FoleyConfig
 from hunyuan_av.hunyuan.foley.timing import FoleyTiming
 from hunyuan_av.hunyuan.foley.transformer import FoleyTransformer
 from hunyuan_av.hunyuan.layers.attention import Attention, attention
+from hunyuan_av.hunyuan.layers.float8 import Float8Linear, use_float8
 
 HALVES = 2  # of guidance
 FOLEY_TEXT = 77  # tokens, the most
-AVATAR_TEXT = 831  # tokens, the most: 256 of the prompt and 575 of the portrait
 FOLEY_SECONDS = (2.0, 8.0, 15.0, 60.0)
 AVATAR_SIZES = ((544, 736), (704, 768))  # pixels
 LATE = AvatarStep(
@@ -193,11 +194,29 @@ def avatar_step(
         return counted(lambda: velocity(x, 0.5, 0), network)
 
 
+def float8_products_network(config: AvatarConfig = PUBLISHED) -> AvatarTransformer:
+    """Weights of the blocks in 8 bits, and what enters them rounded to 8 bits, too."""
+    network = avatar_network(config)
+    for block in (*network.double_blocks, *network.single_blocks):
+        use_float8(block)
+        for layer in block.modules():
+            if isinstance(layer, Float8Linear):
+                layer.rounds_input = True
+    return network
+
+
 def avatar_row(network: AvatarTransformer, height: int, width: int, rows: int) -> Row:
-    places = rows * WINDOW_LATENTS * height * width // SPACE_RATIO**2
+    rounds = any(getattr(layer, "rounds_input", False) for layer in network.modules())
     peak = avatar_step(network, height, width, rows=rows).peak_bytes
-    planned = planned_bytes(avatar_factor(network.config), places, torch.bfloat16.itemsize)
-    return Row(f"Avatar {height} x {width}, {rows} at once", peak, planned)
+    planned = avatar_bytes(
+        network.config,
+        height * width // SPACE_RATIO**2,
+        rows,
+        torch.bfloat16.itemsize,
+        float8_products=rounds,
+    )
+    name = "Avatar, products in 8 bits," if rounds else "Avatar"
+    return Row(f"{name} {height} x {width}, {rows} at once", peak, planned)
 
 
 def avatar_rows() -> Iterator[Row]:

@@ -37,11 +37,15 @@ class CountedAttention:
 
 @dataclass(frozen=True)
 class StepCost:
-    """FLOPs of a step, of which so many are attention's; kernels that it launches; bytes at its peak."""
+    """FLOPs of a step, of which so many are attention's; kernels that it launches; bytes at its peak.
+
+    moved: bytes that all but products, convolutions and attention read and write.
+    """
 
     flop: int
     attention: int
     launches: int
+    moved: int
     peak_bytes: int
 
 
@@ -51,7 +55,7 @@ def step_cost(
     counting = CountedAttention()
     network = avatar_network(config, attention=counting)
     cost = avatar_step(network, height, width, plan=plan, heard=heard)
-    return StepCost(cost.flop, counting.flop, cost.launches, cost.peak_bytes)
+    return StepCost(cost.flop, counting.flop, cost.launches, cost.moved.total(), cost.peak_bytes)
 
 
 def main() -> int:
@@ -64,6 +68,7 @@ def main() -> int:
             print(
                 f"{height} x {width}, {name}: {cost.flop / 1e15:.2f} PFLOP, attention"
                 f" {cost.attention / cost.flop:.1%}, {cost.launches} kernels,"
+                f" {cost.moved / 1e12:.2f} TB moved beside products,"
                 f" peak {cost.peak_bytes / 2**30:.1f} GiB,"
                 f" floor {cost.flop / RATE:.1f} s at {RATE / 1e12:.0f} TFLOP/s (assumed)"
             )

@@ -3,6 +3,7 @@
     python tools/bench.py NAME [--device D] [--size pocket|xl|xxl|avatar] [--seconds S] [--batch N] [--json]
     python tools/bench.py step --plain --compile     also as published, also with compiled blocks; the ratios
     python tools/bench.py step --graphs --compile    also from CUDA graphs, of plain and of compiled blocks
+    python tools/bench.py step --size avatar --compile    also with compiled operations between its products
     python tools/bench.py step --count --size xxl    counted on the meta device, at any size; nothing is timed
     python tools/bench.py step --lengths 2 5 --batches 1 4    one report after another
     python tools/bench.py clip --size xxl            mp4 in to mp4 out, 50 steps, everything loaded before
@@ -29,7 +30,8 @@ import torch
 import _pack  # noqa: F401 - makes hunyuan_av importable
 from bench_clock import forget_peak, measure, median, peak_bytes, times, wait_for
 from bench_count import Count, count, weight_bytes
-from bench_steps import AVATAR_TEXT_TOKENS, Setting, Step, avatar_steps, foley_config, foley_steps
+from bench_steps import Setting, Step, avatar_steps, foley_config, foley_steps
+from hunyuan_av.host.planned_memory import AVATAR_TEXT
 from hunyuan_av.host.standalone.memory import DTYPES, Placement
 from hunyuan_av.hunyuan.avatar.config import PATCH
 from hunyuan_av.hunyuan.avatar.timing import WINDOW_FRAMES, WINDOW_LATENTS
@@ -49,7 +51,7 @@ PROFILE_ROWS = 40
 
 def step(setting: Setting, arguments: argparse.Namespace) -> dict[str, Step]:
     if setting.size == "avatar":
-        return avatar_steps(setting)
+        return avatar_steps(setting, compiled=arguments.compile)
     return foley_steps(
         setting, plain=arguments.plain, compiled=arguments.compile, graphed=bool(arguments.graphs)
     )
@@ -237,10 +239,10 @@ def _counted_avatar(arguments: argparse.Namespace) -> dict[str, object]:
     network = avatar_network(dtype=DTYPES[arguments.dtype or "bfloat16"])
     side = SPACE_RATIO * PATCH
     frame = (arguments.height // side) * (arguments.width // side)
-    tokens = (1 + WINDOW_LATENTS) * frame + AVATAR_TEXT_TOKENS
+    tokens = (1 + WINDOW_LATENTS) * frame + AVATAR_TEXT
     cost = avatar_step(network, arguments.height, arguments.width)
     return {
-        "tokens": tokens, "text tokens": AVATAR_TEXT_TOKENS,
+        "tokens": tokens, "text tokens": AVATAR_TEXT,
         "weights GB": weight_bytes(network) / 1e9, **costs_of(cost),
     }  # fmt: skip
 
@@ -293,7 +295,9 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--plain", action="store_true", help="Foley's step also as the published program does it"
     )
-    parser.add_argument("--compile", action="store_true", help="Foley's step also with compiled blocks")
+    parser.add_argument(
+        "--compile", action="store_true", help="a step also with its blocks, or parts of them, compiled"
+    )
     parser.add_argument(
         "--graphs",
         action=argparse.BooleanOptionalAction,
@@ -314,11 +318,13 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(given)
 
-    is_step = arguments.name == "step" and arguments.size != "avatar"
-    if arguments.plain and not is_step:
+    is_foley = arguments.name == "step" and arguments.size != "avatar"
+    if arguments.plain and not is_foley:
         parser.error("--plain is for Foley's step.")
-    if (arguments.compile or arguments.graphs) and not (is_step or arguments.name == "clip"):
-        parser.error("--compile and --graphs are for Foley's step, and for a clip.")
+    if arguments.graphs and not (is_foley or arguments.name == "clip"):
+        parser.error("--graphs is for Foley's step, and for a clip.")
+    if arguments.compile and arguments.name not in ("step", "clip"):
+        parser.error("--compile is for a step, and for a clip.")
     if arguments.size == "avatar" and arguments.name not in ("step", "memory"):
         parser.error(f"Of Avatar, step and memory are timed, not {arguments.name}.")
     if arguments.count and (arguments.name != "step" or arguments.compile or arguments.graphs):

@@ -1,4 +1,4 @@
-"""What a call costs, counted and not timed: operations, number conversions, copies, waits, memory.
+"""What a call costs, counted and not timed: operations, what they move, conversions, copies, waits, memory.
 
     with Count() as cost:
         run()
@@ -12,11 +12,12 @@ that joining them is a view.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
@@ -34,6 +35,9 @@ WAITING = {
     aten._local_scalar_dense, aten.item, aten.nonzero, aten.is_nonzero, aten.masked_select, aten.equal,
     aten.unique_dim, aten._unique2, aten.bincount,
 }  # fmt: skip
+NORMS = {aten.rms_norm, aten.layer_norm}
+OVERWRITING = {aten.copy_, aten.zero_, aten.fill_}
+PICKING = {aten.index, aten.index_select, aten.gather, aten.embedding}
 CONVERSIONS = {aten._to_copy, aten.to}
 SILENT = {torch.ops.prim.device, aten.detach, aten.alias, aten.lift_fresh}
 ALLOCATIONS = {aten.empty, aten.empty_strided, aten.empty_like, aten.new_empty}  # nothing is written
@@ -44,6 +48,7 @@ class Count(TorchDispatchMode):
 
     kernels:     operations that write memory, by name.
     flop:        of matrix products, convolutions and attention.
+    moved:       bytes that all other operations read and write, by name.
     conversions: (from, to) of tensors whose numbers changed their format.
     copies:      (from, to) of tensors that went to another device.
     waits:       operations whose result the program needs before it goes on, by name.
@@ -53,6 +58,7 @@ class Count(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.kernels: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
         self.conversions: Counter[tuple[str, str]] = Counter()
         self.copies: Counter[tuple[str, str]] = Counter()
         self.waits: Counter[str] = Counter()
@@ -85,10 +91,13 @@ class Count(TorchDispatchMode):
         if packet is aten.scaled_dot_product_attention and out.is_meta:
             out = out.transpose(1, 2).contiguous().transpose(1, 2)
         self._note_waits(packet, args)
-        self.flop += _flop(packet, args, kwargs, out)
+        flop = _flop(packet, args, kwargs, out)
+        self.flop += flop
         if packet not in ALLOCATIONS and not func.is_view and not _is_same(out, args, given, func):
             self.kernels[packet.__name__] += 1
             self._note_conversion(packet, args, out)
+            if not flop:
+                self.moved[packet.__name__] += _moved(packet, args, kwargs, out)
         self._live.note(tensors_in(out), tensors_in((args, kwargs)))
         return out
 
@@ -135,6 +144,26 @@ def _flop(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: An
         return sdpa_flop_count(*(tensor.shape for tensor in args[:3]))
     rule = flop_registry.get(packet)
     return rule(*args, **kwargs, out_val=out) if rule else 0
+
+
+def _moved(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> int:
+    """Bytes read and written, each number once; a norm copies what is not contiguous before it begins."""
+    written = tensors_in(out)
+    read = [x for x in tensors_in((args, kwargs)) if x is not kwargs.get("out")]
+    if packet in OVERWRITING:
+        read = [x for x in read if x is not args[0]]
+    if packet in PICKING:  # no more of it than is picked
+        read = [*(x for x in read if x is not args[0]), *written]
+    apart = [x for x in read[:1] if packet in NORMS and not x.is_contiguous()]
+    return _distinct_bytes([*read, *written, *apart, *apart])
+
+
+def _distinct_bytes(tensors: Iterable[Tensor]) -> int:
+    """What an expanded tensor repeats is read once."""
+    return sum(
+        prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride) * x.element_size()
+        for x in tensors
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -11,11 +11,15 @@ from torch import Tensor, nn
 
 import _pack  # noqa: F401 - makes hunyuan_av importable
 from bench_plain import PlainVelocity
+from hunyuan_av.host.planned_memory import AVATAR_TEXT
 from hunyuan_av.host.standalone.memory import Placement
+from hunyuan_av.hunyuan.avatar.blocks import use_tokenwise
+from hunyuan_av.hunyuan.avatar.compiled import compiled_tokenwise
 from hunyuan_av.hunyuan.avatar.conditions import AvatarPrompt, AvatarScene, Character, Motion
 from hunyuan_av.hunyuan.avatar.config import AUDIO_STATES, AUDIO_WINDOW, PUBLISHED, AvatarConfig
 from hunyuan_av.hunyuan.avatar.settings import AvatarSettings
 from hunyuan_av.hunyuan.avatar.timing import WINDOW_FRAMES, latent_frames
+from hunyuan_av.hunyuan.avatar.tokenwise import PLAIN
 from hunyuan_av.hunyuan.avatar.transformer import AvatarTransformer
 from hunyuan_av.hunyuan.avatar.velocity import AvatarClip, RingVelocity
 from hunyuan_av.hunyuan.avatar.video_vae_config import SPACE_RATIO
@@ -29,7 +33,6 @@ from hunyuan_av.hunyuan.sampling.guidance import GuidanceScales
 from hunyuan_av.model_loaders.foley_folder import POCKET, find_foley
 
 TEXT_TOKENS = 16  # of Foley's prompts
-AVATAR_TEXT_TOKENS = 831  # the most: 256 of the prompt and 575 of the portrait
 GUIDANCE = 4.5
 AVATAR_STEPS = 50
 LATE_STEP = 30  # one of the many that speech alone guides; kept features are made there, not used
@@ -159,11 +162,28 @@ def recorded(velocity: GuidedVelocity) -> Callable[[Tensor, float], Tensor]:
 # --- Avatar -------------------------------------------------------------------------------------------------
 
 
-def avatar_steps(setting: Setting, config: AvatarConfig = PUBLISHED) -> dict[str, Step]:
-    """One guided step over all windows of the ring."""
+def avatar_steps(
+    setting: Setting, config: AvatarConfig = PUBLISHED, *, compiled: bool = False
+) -> dict[str, Step]:
+    """One guided step over all windows of the ring.
+
+    compiled: also with compiled operations between its products.
+    """
     transformer = setting.random(AvatarTransformer(config, device="meta"))
     assert isinstance(transformer, AvatarTransformer)
-    return {"": avatar_step(transformer, setting)}
+    step = avatar_step(transformer, setting)
+    if not compiled:
+        return {"": step}
+    operations = compiled_tokenwise()
+
+    def compiled_step() -> object:
+        use_tokenwise(transformer, operations)
+        try:
+            return step()
+        finally:
+            use_tokenwise(transformer, PLAIN)
+
+    return {"": step, "compiled ": compiled_step}
 
 
 def avatar_step(transformer: AvatarTransformer, setting: Setting, **options: Any) -> Step:
@@ -183,8 +203,8 @@ def avatar_clip(setting: Setting, config: AvatarConfig) -> AvatarClip:
     height, width = setting.height // SPACE_RATIO, setting.width // SPACE_RATIO
     device = setting.placement.device
     prompt = AvatarPrompt(
-        states=setting.noise(1, AVATAR_TEXT_TOKENS, config.text_size),
-        mask=torch.ones(1, AVATAR_TEXT_TOKENS, dtype=torch.int64, device=device),
+        states=setting.noise(1, AVATAR_TEXT, config.text_size),
+        mask=torch.ones(1, AVATAR_TEXT, dtype=torch.int64, device=device),
         pooled=setting.noise(1, config.pooled_size),
     )
     audio = setting.noise(1, setting.frames, AUDIO_WINDOW, AUDIO_STATES, config.audio_size)

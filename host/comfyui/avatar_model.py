@@ -5,7 +5,7 @@ sigma. What does not depend on the step is prepared once per run and conditionin
 conditions; windows are the ring's (avatar_ring.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from ...model_loaders.avatar import load_transformer
 from ...model_loaders.avatar_float8 import is_float8
 from ...model_loaders.checkpoint import open_checkpoint
 from ..avatar_conditioning import SILENT_KEY, prompt_of, scene_of
-from ..planned_memory import avatar_factor
+from ..planned_memory import avatar_factor, avatar_share
 from .avatar_blocks import run_block
 from .avatar_conds import AVATAR_KEY, AvatarCond, conds_at
 from .avatar_ring import use_ring
@@ -136,6 +136,11 @@ class AvatarModel(model_base.HunyuanVideo):
 
     def __init__(self, model_config: "AvatarModelConfig", device: torch.device | None = None) -> None:
         BaseModel.__init__(self, model_config, ModelType.FLOW, device=device, unet_model=HostedAvatar)
+
+    def memory_required(self, input_shape: Sequence[int], *others: Any, **options: Any) -> float:
+        """Core's estimate grows with the picture alone."""
+        share = avatar_share(input_shape[-2] * input_shape[-1])
+        return share * super().memory_required(input_shape, *others, **options)
 
     def extra_conds(self, **values: Any) -> dict[str, AvatarCond]:
         """The conditions of one entry: asked for once per run, when the weights are in place.

@@ -15,18 +15,16 @@ from torch import nn
 
 from ...hunyuan.avatar.config import AvatarConfig
 from ...hunyuan.avatar.llava import Llava
-from ...hunyuan.avatar.timing import WINDOW_LATENTS
 from ...hunyuan.avatar.transformer import AvatarTransformer
 from ...hunyuan.avatar.velocity import HALVES, LARGEST_BATCH
 from ...hunyuan.avatar.video_vae import VideoVAE
 from ...hunyuan.avatar.video_vae_config import SPACE_RATIO, VideoVAEConfig
-from ..planned_memory import avatar_factor, planned_bytes
+from ..planned_memory import avatar_bytes
 from .activations import of_video
 from .memory_plan import CONTEXT, GB, MORE, BlockSizes, Needs, best_within, in_gb, too_little, would_need
 from .streaming import BlockStream, byte_size
 
 TEXT_ACTIVATIONS = 1 * GB  # bytes; assumed for a prompt with its portrait
-ROUNDING = 1.17  # of a block's activations, with what rounding its inputs takes; counted at 704 x 704
 NARROW = torch.float16  # what the decoder may compute in instead
 SMALLER = "Give more, or make a smaller video with --size."
 
@@ -78,9 +76,9 @@ class AvatarForm:
 
     def step_bytes(self, halves: int) -> int:
         """What a guided step needs beside the weights, so many halves at once, as ComfyUI is told it."""
-        places = halves * WINDOW_LATENTS * self.latent_pixels
-        more = ROUNDING if self.float8_products else 1.0
-        return int(more * planned_bytes(avatar_factor(self.config), places, self.dtype.itemsize))
+        return avatar_bytes(
+            self.config, self.latent_pixels, halves, self.dtype.itemsize, float8_products=self.float8_products
+        )
 
     def decoding(self, dtype: torch.dtype) -> Needs:
         """What the decoder takes, in this dtype or in another one."""

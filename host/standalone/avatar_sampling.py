@@ -12,6 +12,7 @@ from ...hunyuan.avatar.timing import WINDOW_LATENTS
 from ...hunyuan.sampling.denoise import draw_noise, noised
 from ...hunyuan.sampling.schedule import flow_sigmas
 from ..avatar_conditioning import LATENT_SCALE, Conditioning, avatar_clip, check_ring, on_device
+from ..planned_memory import avatar_bytes
 from .avatar_objects import AvatarModel
 from .memory import resident
 from .progress import progress
@@ -51,14 +52,15 @@ def avatar_sample(guider: AvatarGuider, latent: Mapping[str, Any], steps: int, s
     latent: LATENT, empty.
     Returns (b, c, ring latents, h, w) at the VAE's scale, float32, on the CPU, where the ring lies meanwhile.
     """
-    from ...hunyuan.avatar.velocity import denoise_ring
+    from ...hunyuan.avatar.velocity import HALVES, denoise_ring
 
     check_ring(latent, guider.model.diffusion_model.config.latent_channels)
     shape = tuple(latent["samples"].shape)
     sigmas = flow_sigmas(steps, shift=FLOW_SHIFT)
     ring = noised(latent["samples"].float() * LATENT_SCALE, draw_noise(shape, seed), float(sigmas[0]))
     config, dtype = guider.model.diffusion_model.config, guider.model.dtype
-    memory = 2 * shape[0] * config.window_numbers(*shape[3:]) * dtype.itemsize  # of both halves of guidance
+    rows = len(HALVES) * shape[0]
+    memory = avatar_bytes(config, shape[3] * shape[4], rows, dtype.itemsize)
     with resident(guider.model, memory=memory) as device, torch.no_grad():
         velocity = guider.velocity(steps, shape[2], device)
         for ring in progress(denoise_ring(velocity, ring, sigmas), steps, "Making the video"):  # noqa: B007, B020

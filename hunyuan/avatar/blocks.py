@@ -6,7 +6,6 @@ all tokens alike. Image tokens are those of the reference, then those of the vid
 Axes: b batch, n tokens, d channels per head.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,18 +14,17 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..layers.attention import Attention
-from ..layers.mlp import MLP, gelu_tanh
-from ..layers.modulation import Modulation, modulate
+from ..layers.mlp import MLP
+from ..layers.modulation import Modulation
 from ..layers.norm import HeadNorm
-from ..layers.rope import rotate
 from .config import AvatarConfig
-
-EPS = 1e-6  # layer and head norms
-CHUNK = 8_192  # tokens that pass a feed-forward at a time: enough to fill a GPU
+from .tokenwise import EPS, PLAIN, Tokenwise, in_chunks, modulate_rows
 
 
 class DoubleBlock(nn.Module):
     """Joint attention of image and text tokens, then an MLP for each."""
+
+    tokenwise = PLAIN
 
     def __init__(
         self, config: AvatarConfig, *, attention: Attention, dtype=None, device=None, operations=nn
@@ -63,33 +61,40 @@ class DoubleBlock(nn.Module):
         image_shift, image_scale, image_gate, *image_rest = self.img_mod(vec)
         text_shift, text_scale, text_gate, *text_rest = self.txt_mod(vec)
 
-        q, k, v = split_heads(
-            self.img_attn_qkv(modulate(image, image_shift, image_scale, eps=EPS)), self.heads
-        )
-        q, k = placed(q, self.img_attn_q_norm, table), placed(k, self.img_attn_k_norm, table)
-        text_q, text_k, text_v = split_heads(
-            self.txt_attn_qkv(modulate(text, text_shift, text_scale, eps=EPS)), self.heads
-        )
-        text_q, text_k = self.txt_attn_q_norm(text_q), self.txt_attn_k_norm(text_k)
-
-        attended = join_heads(
-            attend(
-                torch.cat([q, text_q], dim=2), torch.cat([k, text_k], dim=2), torch.cat([v, text_v], dim=2)
-            )
-        )
+        attended = self._attention(
+            self.img_attn_qkv(self.tokenwise.modulate(image, image_shift, image_scale)),
+            self.txt_attn_qkv(self.tokenwise.modulate(text, text_shift, text_scale)),
+            table, attend,
+        )  # fmt: skip
         image_out, text_out = attended.split([image.shape[1], text.shape[1]], dim=1)
-        image = image + image_gate * self.img_attn_proj(image_out)
-        text = text + text_gate * self.txt_attn_proj(text_out)
-        return _feed_forward(image, image_rest, self.img_mlp), _feed_forward(text, text_rest, self.txt_mlp)
+        image = self.tokenwise.gated(image, image_gate, self.img_attn_proj(image_out))
+        text = self.tokenwise.gated(text, text_gate, self.txt_attn_proj(text_out))
+        return (
+            self._feed_forward(image, image_rest, self.img_mlp),
+            self._feed_forward(text, text_rest, self.txt_mlp),
+        )
 
+    def _attention(self, image_qkv: Tensor, text_qkv: Tensor, table: Tensor, attend: Attention) -> Tensor:
+        """Queries, keys and values of both are let go of when this returns."""
+        q, k, v = split_heads(image_qkv, self.heads)
+        text_q, text_k, text_v = split_heads(text_qkv, self.heads)
+        q = self.tokenwise.place(q, text_q, self.img_attn_q_norm, self.txt_attn_q_norm, table)
+        k = self.tokenwise.place(k, text_k, self.img_attn_k_norm, self.txt_attn_k_norm, table)
+        return join_heads(attend(q, k, torch.cat([v, text_v], dim=2)))
 
-def _feed_forward(x: Tensor, modulation: list[Tensor], mlp: nn.Module) -> Tensor:
-    shift, scale, gate = modulation
-    return in_chunks(lambda part: part + gate * mlp(modulate(part, shift, scale, eps=EPS)), x)
+    def _feed_forward(self, x: Tensor, modulation: list[Tensor], mlp: nn.Module) -> Tensor:
+        shift, scale, gate = modulation
+
+        def forward(part: Tensor) -> Tensor:
+            return self.tokenwise.gated(part, gate, mlp(self.tokenwise.modulate(part, shift, scale)))
+
+        return in_chunks(forward, x)
 
 
 class SingleBlock(nn.Module):
     """Attention and MLP side by side, over image tokens and the text behind them."""
+
+    tokenwise = PLAIN
 
     def __init__(
         self, config: AvatarConfig, *, attention: Attention, dtype=None, device=None, operations=nn
@@ -113,16 +118,21 @@ class SingleBlock(nn.Module):
         """
         attend = attention or self.attention
         shift, scale, gate = self.modulation(vec)
-        qkv, hidden = in_chunks(lambda part: self.linear1(modulate(part, shift, scale, eps=EPS)), x).split(
-            self.parts, dim=-1
-        )
-        q, k, v = split_heads(qkv, self.heads)
-        q, k = placed(q, self.q_norm, table), placed(k, self.k_norm, table)
-        attended = join_heads(attend(q, k, v))
-        return in_chunks(partial(self._join, gate), x, attended, hidden)
+        qkv, hidden = self.linear1(self.tokenwise.modulate(x, shift, scale)).split(self.parts, dim=-1)
+        attended = self._attention(qkv, table, attend)
+        return in_chunks(partial(self._add, gate), x, attended, hidden)
 
-    def _join(self, gate: Tensor, x: Tensor, attended: Tensor, hidden: Tensor) -> Tensor:
-        return x + gate * self.linear2(torch.cat([attended, gelu_tanh(hidden)], dim=-1))
+    def _attention(self, qkv: Tensor, table: Tensor, attend: Attention) -> Tensor:
+        """Placed queries and keys are let go of when this returns."""
+        q, k, v = split_heads(qkv, self.heads)
+        return join_heads(attend(self._place(q, self.q_norm, table), self._place(k, self.k_norm, table), v))
+
+    def _place(self, x: Tensor, norm: HeadNorm, table: Tensor) -> Tensor:
+        image, text = x.tensor_split([table.shape[1]], dim=2)
+        return self.tokenwise.place(image, text, norm, norm, table)
+
+    def _add(self, gate: Tensor, x: Tensor, attended: Tensor, hidden: Tensor) -> Tensor:
+        return self.tokenwise.gated(x, gate, self.linear2(self.tokenwise.join(attended, hidden)))
 
 
 class FinalLayer(nn.Module):
@@ -138,24 +148,14 @@ class FinalLayer(nn.Module):
     def forward(self, x: Tensor, vec: Tensor) -> Tensor:
         """x: (b, n, hidden). vec: (b, 1, hidden), before SiLU. Returns (b, n, patch channels)."""
         shift, scale = self.adaLN_modulation(vec).chunk(2, dim=-1)
-        return self.linear(modulate(x, shift, scale, eps=EPS))
+        return self.linear(modulate_rows(x, shift, 1 + scale))
 
 
-def in_chunks(function: Callable[..., Tensor], *streams: Tensor) -> Tensor:
-    """A function of each token by itself, of `CHUNK` tokens at a time: what it needs in between stays small.
-
-    streams: (b, n, channels) each.
-    """
-    tokens = streams[0].shape[1]
-    if tokens <= CHUNK:
-        return function(*streams)
-    parts = zip(*(stream.split(CHUNK, dim=1) for stream in streams), strict=True)
-    first = function(*next(parts))
-    result = first.new_empty(first.shape[0], tokens, first.shape[2])
-    result[:, :CHUNK] = first
-    for start, part in zip(range(CHUNK, tokens, CHUNK), parts, strict=True):
-        result[:, start : start + CHUNK] = function(*part)
-    return result
+def use_tokenwise(network: nn.Module, tokenwise: Tokenwise) -> None:
+    """Have all blocks below `network` call these operations."""
+    for block in network.modules():
+        if isinstance(block, DoubleBlock | SingleBlock):
+            block.tokenwise = tokenwise
 
 
 class RunBlock(Protocol):
@@ -175,20 +175,3 @@ def split_heads(qkv: Tensor, heads: int) -> Tensor:
 
 def join_heads(x: Tensor) -> Tensor:
     return rearrange(x, "b heads n d -> b n (heads d)")
-
-
-def placed(x: Tensor, norm: nn.Module, table: Tensor) -> Tensor:
-    """Queries or keys, normed and turned; one head at a time where there are many tokens, since both are done
-    in float32.
-
-    x: (b, heads, n, d). table: as in `rotate_image`.
-    """
-    if x.shape[2] <= CHUNK:
-        return rotate_image(norm(x), table)
-    return torch.cat([rotate_image(norm(head), table) for head in x.split(1, dim=1)], dim=1)
-
-
-def rotate_image(x: Tensor, table: Tensor) -> Tensor:
-    """Turn the leading tokens, as many as the table has; the text behind them has no position."""
-    image, text = x.tensor_split([table.shape[1]], dim=2)
-    return torch.cat([rotate(image, table), text], dim=2)

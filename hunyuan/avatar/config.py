@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..layers.numbering import count_blocks
-from .timing import WINDOW_LATENTS
 
 PATCH = 2  # latent rows and columns in one token
 MOTION_SCORES = 4  # numbers that describe one kind of motion
 
 AUDIO_WINDOW = 10  # Whisper rows around one video frame, 20 ms each
 AUDIO_STATES = 5  # Whisper states in one row: the embedding and four layers
-NUMBERS_ALIVE = 21  # for each token and channel, at most
 DOUBLE_BLOCKS_PER_ADAPTER = 2  # speech is heard after double blocks 1, 3, 5, ...
 
 
@@ -63,14 +61,6 @@ class AvatarConfig:
     @property
     def patch_channels(self) -> int:
         return self.latent_channels * PATCH**2
-
-    def window_numbers(self, height: int, width: int) -> int:
-        """Numbers that are alive at once while the transformer sees a window of so many latents.
-
-        By count over all that is allocated (704 x 768 and 704 x 1216 pixels), there are 18 to 21 for each
-        token and channel at most: in a single block.
-        """
-        return NUMBERS_ALIVE * self.hidden_size * (1 + WINDOW_LATENTS) * height * width // PATCH**2
 
     @property
     def num_adapters(self) -> int:

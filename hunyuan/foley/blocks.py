@@ -190,8 +190,10 @@ class AudioBlock(nn.Module):
         """The audio stream after this block.
 
         audio:     (b, n, hidden).
-        condition: (b, m, hidden), time plus sync features after SiLU, in the compute dtype.
-        to_audio:  (n,), which sync token leads each audio token: modulation is computed once per sync token.
+        condition: (b, m, hidden), time plus sync features after SiLU, in the compute dtype. (1, m, hidden)
+                   where rows share them.
+        to_audio:  which sync token leads each audio token, (n,) of the row's own or (b, n) of the shared:
+                   modulation is computed once per sync token.
         table:     rotary table of the audio positions.
         attention: in the place of the block's own, for this call alone.
         """
@@ -200,7 +202,9 @@ class AudioBlock(nn.Module):
         qkv = self.linear_qkv(modulate(audio, shift, scale, eps=AUDIO_EPS))
         # As trained: here q, k and v lie innermost, not outermost as in the joint blocks.
         heads = rearrange(qkv, "b n (heads d three) -> three b heads n d", three=3, heads=self.heads)
-        q, k = rotate(norm_together(heads[:2], self.q_norm, self.k_norm), table).to(qkv.dtype)
+        q, k = rotate(
+            norm_together(heads[:2], self.q_norm, self.k_norm), table, into=qkv.new_empty(heads[:2].shape)
+        )
         # Fused attention wants the channels of a head side by side; with every third one it is not taken.
         v = heads[2].contiguous()
         attended = _join((attention or self.attention)(q, k, v))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..layers.attention import Attention, attention
 from ..layers.embeddings import TextProjection, TimestepEmbedder
 from ..layers.mlp import ConvMLP, SwiGLU
+from ..layers.modulation import at_places
 from .blocks import AudioBlock, FinalLayer, JointBlock
 from .conditions import SYNC, VISUAL, FoleyConditions
 from .config import FoleyConfig
@@ -103,16 +104,25 @@ class FoleyTransformer(nn.Module):
     ) -> Tensor:
         """The velocity d x / d sigma, computed in the dtype of x.
 
-        x: (b, latent channels, n), noisy latents. t: (b,), time in 0..1000.
+        x: (b, latent channels, n), noisy latents. t: (b,), time in 0..1000; (1,) for all rows.
         conditions: as many rows as x, from `prepare`; `place` saves making their positions anew.
         run:        calls each block, in the place of `run_block`.
         Returns x's shape.
+        Raises:     ValueError for times of their own where rows share sync tokens.
         """
         positions = self._positions(conditions, x.shape[-1])
+        to_audio = positions.to_audio
+        if conditions.sync_places is not None:
+            if len(t) > 1:
+                raise ValueError(
+                    f"Rows that share sync tokens have one time, not {len(t)}. For times of their own, stack"
+                    " what `prepare` gives."
+                )
+            to_audio = conditions.sync_places[:, to_audio]
         vec = self.time_in(t, x.dtype)[:, None]
         sync = conditions.sync.float()  # a host may have cast it to the weights' dtype
 
-        audio, visual = self.audio_embedder(x) + sync[:, positions.to_audio], conditions.visual
+        audio, visual = self.audio_embedder(x) + at_places(sync, to_audio), conditions.visual
         time, last = F.silu(vec), len(self.triple_blocks) - 1
         for i, block in enumerate(self.joint_blocks):
             # The visual stream ends in the last joint block.
@@ -121,7 +131,7 @@ class FoleyTransformer(nn.Module):
 
         condition = F.silu(sync + vec).to(x.dtype)
         for i, block in enumerate(self.single_blocks):
-            inputs = audio, condition, positions.to_audio, positions.audio
+            inputs = audio, condition, to_audio, positions.audio
             audio = run("audio", i, block, *inputs)
 
         return self.final_layer(audio, x.dtype).transpose(1, 2)
@@ -134,10 +144,8 @@ class FoleyTransformer(nn.Module):
         positions = conditions.positions
         if positions is not None and positions.audio_tokens == audio_tokens:
             return positions
-        visual, sync = conditions.visual, conditions.sync
-        return Positions.of(
-            audio_tokens, visual.shape[1], sync.shape[1], self.config.head_size, visual.device
-        )
+        visual, sync_tokens = conditions.visual, conditions.sync_tokens
+        return Positions.of(audio_tokens, visual.shape[1], sync_tokens, self.config.head_size, visual.device)
 
     def _check_features(self, text: Tensor, visual: Tensor, sync: Tensor) -> None:
         sizes = {

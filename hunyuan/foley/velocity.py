@@ -90,16 +90,15 @@ class GuidedPass:
         rows = len(latents)
         for conditions in self.batches:
             x = latents.to(self.dtype).repeat(conditions.rows // rows, 1, 1)
-            t = time.expand(len(x))
-            yield from self.transformer(x, t, conditions, run=self.run).float().split(rows)
+            yield from self.transformer(x, time, conditions, run=self.run).float().split(rows)
 
 
 class GuidedVelocity:
     """d latents / d sigma under guidance: what a solver asks for.
 
     Conditions are prepared here, once; a call is pure. Branches whose prompts are equally long share one
-    batch, unconditional rows first. Batches are put together at the first call and kept until one asks for
-    others.
+    batch, unconditional rows first, and rows of a batch the sync tokens that they have in common. Batches are
+    put together at the first call and kept until one asks for others.
     """
 
     def __init__(
@@ -120,6 +119,7 @@ class GuidedVelocity:
         self.transformer, self.interval, self.dtype, self.run = transformer, interval, dtype, run
         self.links = scales.chain
         self.branches = tuple(distinct_branches(needed_branches(self.links), prompt.drop))
+        self.deaf = {branch: SYNC in prompt.dropped(branch) for branch in self.branches}
         self.conditions = {branch: prompt.prepare(transformer, branch, dtype) for branch in self.branches}
         self._kept: tuple[object, GuidedPass] | None = None
 
@@ -149,9 +149,15 @@ class GuidedVelocity:
         return sum(tensor.nbytes for tensor in tensors) + sum(kept.nbytes for kept in passes)
 
     def _new_pass(self, branches: tuple[int, ...], rows: int, length: int) -> GuidedPass:
-        batches = [self.conditions[branch].expand(rows) for branch in branches]
-        if all(batches[0].stacks_with(other) for other in batches[1:]):
-            batches = [FoleyConditions.stack(batches)]
+        first, *others = (self.conditions[branch] for branch in branches)
+        together = all(first.stacks_with(other) for other in others)
+        groups = [branches] if together else [(branch,) for branch in branches]
+        batches = [
+            FoleyConditions.share(
+                [self.conditions[branch] for branch in group], [self.deaf[branch] for branch in group], rows
+            )
+            for group in groups
+        ]
         return GuidedPass(
             transformer=self.transformer, branches=branches, links=self.links, dtype=self.dtype, run=self.run,
             batches=tuple(self.transformer.place(batch, length) for batch in batches),

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rounding import RMS_NORM_IS_FLOAT32
+
 
 def layer_norm(x: Tensor, eps: float) -> Tensor:
     """Layer norm over the last axis without scale or bias. Returns float32."""
@@ -30,7 +32,8 @@ class HeadNorm(nn.Module):
 
     def scaled(self, x: Tensor, weight: Tensor) -> Tensor:
         """The norm with this weight, which may differ between parts of x."""
-        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * weight
+        whole = x if RMS_NORM_IS_FLOAT32 else x.float()
+        return F.rms_norm(whole, x.shape[-1:], eps=self.eps).to(x.dtype) * weight
 
 
 class Float32HeadNorm(HeadNorm):

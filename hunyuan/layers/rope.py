@@ -9,6 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .rounding import multiply_add
+
 THETA = 10_000.0  # base of the geometric series of frequencies
 
 
@@ -34,12 +36,13 @@ def grid_rotary_table(axes: Sequence[Tensor], sizes: Sequence[int], theta: float
     return torch.cat(parts, dim=-1)
 
 
-def rotate(x: Tensor, table: Tensor) -> Tensor:
+def rotate(x: Tensor, table: Tensor, into: Tensor | None = None) -> Tensor:
     """Turn each pair (2m, 2m + 1) of the last axis by its position's angle.
 
     x: (..., n, d). table: (2, n, d) from `rotary_table`. Returns x's shape and dtype.
+    into: a tensor of that shape, and of any dtype, in which the answer is written instead.
     """
     cos, sin = table
     partners = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     # The table is float32, and so is what is multiplied with it, whatever x is.
-    return torch.addcmul(x * cos, partners, sin).to(x.dtype)
+    return multiply_add(x * cos, partners, sin, x.new_empty(x.shape) if into is None else into)

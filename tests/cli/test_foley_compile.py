@@ -12,7 +12,8 @@ from pack.cli.foley_memory import MemoryLimit, forms_of, needs_of
 from pack.cli.foley_models import FoleyModels
 from pack.host.standalone.memory import Placement
 from pack.host.standalone.memory_plan import GB, candidates
-from pack.hunyuan.foley import compiled
+from pack.hunyuan.foley.compiled import compiled_blocks
+from pack.hunyuan.layers.compiling import check_compiling
 from pack.model_loaders.foley_folder import POCKET, find_foley
 
 CPU = Placement.choose("cpu", "float32")
@@ -25,8 +26,8 @@ def backend(monkeypatch):
 
     def use(chosen) -> None:
         torch._dynamo.reset()
-        for name in ("check_compiling", "compiled_blocks"):
-            monkeypatch.setattr(foley_models, name, partial(getattr(compiled, name), backend=chosen))
+        for function in (check_compiling, compiled_blocks):
+            monkeypatch.setattr(foley_models, function.__name__, partial(function, backend=chosen))
 
     return use
 

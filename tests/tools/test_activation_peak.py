@@ -40,10 +40,12 @@ def test_foley_in_float32_is_covered_too():
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_what_avatar_is_planned_covers_the_count_and_not_twice_over(rows):
-    """Halves of guidance one after the other, and both at once."""
-    network = activation_peak.avatar_network(replace(PUBLISHED, double_depth=4, single_depth=3))
-    check([activation_peak.avatar_row(network, *size, rows) for size in AVATAR_SIZES])
+@pytest.mark.parametrize("kind", ["avatar_network", "float8_products_network"])
+def test_what_avatar_is_planned_covers_the_count_and_not_twice_over(kind, rows):
+    """Halves of guidance one after the other, and both at once; small pictures, too."""
+    network = getattr(activation_peak, kind)(replace(PUBLISHED, double_depth=4, single_depth=3))
+    sizes = [(128, 128), (256, 256), (320, 320), (416, 416), *AVATAR_SIZES]
+    check([activation_peak.avatar_row(network, *size, rows) for size in sizes])
 
 
 def test_what_the_decoders_are_planned_covers_the_count_and_not_twice_over():

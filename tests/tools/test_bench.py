@@ -27,6 +27,7 @@ from hunyuan_av.host.standalone.avatar_plan import plan_avatar, transformer_stag
 from hunyuan_av.host.standalone.memory import Placement  # noqa: E402
 from hunyuan_av.host.standalone.memory_plan import GB, candidates  # noqa: E402
 from hunyuan_av.host.standalone.streaming import BlockStream  # noqa: E402
+from hunyuan_av.hunyuan.avatar.compiled import compiled_tokenwise  # noqa: E402
 from hunyuan_av.hunyuan.avatar.config import PUBLISHED, AvatarConfig  # noqa: E402
 from hunyuan_av.hunyuan.avatar.llava import Llava  # noqa: E402
 from hunyuan_av.hunyuan.avatar.llava_config import ClipVisionConfig, LlamaConfig, LlavaConfig  # noqa: E402
@@ -114,6 +115,20 @@ def test_views_are_free_and_what_writes_is_a_kernel():
     assert count(lambda: x.transpose(0, 1).contiguous()).launches == 1
     assert count(lambda: x.to(x.dtype)).launches == 0
     assert dict(count(lambda: x.bfloat16()).conversions) == {("float32", "bfloat16"): 1}
+
+
+def test_what_is_moved_is_what_all_but_products_read_and_write():
+    x, row, picked = random(3, 4), random(4), torch.tensor([1])
+    assert count(lambda: x @ x.T).moved.total() == 0
+    assert count(lambda: x + row).moved.total() == 4 * (12 + 4 + 12)
+    assert count(lambda: x + row.expand(3, 4)).moved.total() == 4 * (12 + 4 + 12)
+    assert count(lambda: x.bfloat16()).moved.total() == 12 * (4 + 2)
+    assert count(lambda: x.T[:2].copy_(x.T[2:])).moved.total() == 4 * (6 + 6)
+    assert count(lambda: torch.add(x, row, out=torch.empty(3, 4))).moved.total() == 4 * (12 + 4 + 12)
+    assert count(lambda: torch.empty(3, 4).zero_()).moved.total() == 4 * 12
+    assert count(lambda: x[picked]).moved.total() == 8 + 4 * (4 + 4)
+    assert count(lambda: torch.rms_norm(x, (4,))).moved.total() == 4 * (12 + 12)
+    assert count(lambda: torch.rms_norm(x.T, (3,))).moved.total() == 4 * 4 * 12
 
 
 def test_the_peak_is_of_what_lives_at_once():
@@ -294,6 +309,21 @@ def test_a_plan_of_avatars_is_carried_out_part_by_part(monkeypatch):
     assert streams == [("AvatarTransformer", 3)]
 
 
+def test_avatars_step_is_timed_with_compiled_operations_and_left_as_it_was(monkeypatch):
+    torch._dynamo.reset()
+    monkeypatch.setattr(bench_steps, "compiled_tokenwise", lambda: compiled_tokenwise("eager"))
+    asked = bench.parse(["step", "--size", "avatar", "--height", "64", "--width", "64", "--compile"])
+    setting = bench.setting_of(asked, Placement.choose("cpu", "float32"))
+    config = AvatarConfig(hidden_size=32, num_heads=2, double_depth=2, single_depth=1, rope_sizes=(4, 6, 6))
+    with torch.inference_mode():
+        runs = bench_steps.avatar_steps(setting, config, compiled=asked.compile)
+        assert list(runs) == ["", "compiled "]
+        before = count(runs[""]).launches
+        assert 0 <= bench.off_by(runs["compiled "](), runs[""]()) < 1e-5
+        assert count(runs["compiled "]).launches != before
+        assert count(runs[""]).launches == before
+
+
 def test_random_networks_are_drawn_layer_by_layer_as_they_are_stored():
     setting = bench.setting_of(bench.parse(["step", *SHORT]), Placement.choose("cpu", "float32"))
     limit = MemoryLimit(gigabytes=1, rows=1, branches=2, seconds=0.5)
@@ -323,7 +353,8 @@ def test_frames_to_watch_move():
 @pytest.mark.parametrize(
     "wrong",
     [
-        ["decode", "--graphs"], ["step", "--count", "--graphs"], ["step", "--memory", "8"], ["memory"],
+        ["decode", "--graphs"], ["decode", "--compile"], ["step", "--size", "avatar", "--graphs"],
+        ["step", "--count", "--graphs"], ["step", "--memory", "8"], ["memory"],
         ["clip", "--plain"], ["clip", "--size", "avatar"], ["memory", "--size", "avatar"],
     ],
 )  # fmt: skip

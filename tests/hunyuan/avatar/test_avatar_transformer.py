@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.hunyuan.avatar import blocks
+from pack.hunyuan.avatar import tokenwise
 from pack.hunyuan.avatar.conditions import AvatarConditions, Features, Motion
 from pack.hunyuan.avatar.transformer import AvatarTransformer, image_positions
 from pack.hunyuan.layers.attention import attention
+from pack.hunyuan.layers.rope import rotary_table
 from torch import nn
 
 T = torch.tensor([500.0])
@@ -241,11 +242,14 @@ def test_block_norms_have_the_published_epsilon(tiny_config, randomised):
         torch.testing.assert_close(normalised, quiet / (1e-6 + 1e-6) ** 0.5)
 
 
-def test_head_norms_have_the_published_epsilon(transformer):
-    quiet = torch.full((1, 1, 1, 16), 1e-3)
+def test_head_norms_have_the_published_epsilon_where_heads_are_placed(transformer):
+    quiet = torch.full((1, 2, 3, 16), 1e-3)
+    still = rotary_table(torch.zeros(3), 16)
     for norm in (transformer.double_blocks[0].txt_attn_k_norm, transformer.single_blocks[0].q_norm):
         expected = (1e-3 / (1e-6 + 1e-6) ** 0.5) * norm.weight
-        torch.testing.assert_close(norm(quiet)[0, 0, 0], expected)
+        for place in (tokenwise.place, tokenwise.place_by_heads):
+            placed = place(quiet, quiet, norm, norm, still)
+            torch.testing.assert_close(placed, expected.expand(1, 2, 6, 16))
 
 
 def test_inputs_of_another_size_are_named(transformer, inputs):
@@ -304,7 +308,7 @@ def test_many_tokens_pass_in_chunks_and_nothing_changes(transformer, conditions,
         layer.register_forward_pre_hook(lambda _m, given: rows.append(given[0].shape[1]))
         for layer in (transformer.double_blocks[0].img_mlp.fc1, transformer.single_blocks[0].linear2)
     ]
-    monkeypatch.setattr(blocks, "CHUNK", 5)
+    monkeypatch.setattr(tokenwise, "CHUNK", 5)
     chunked = transformer(x, T, conditions)
     for hook in hooks:
         hook.remove()
@@ -323,12 +327,12 @@ def test_chunks_of_tokens_give_the_same_bits(transformer, inputs, chunk, monkeyp
     def function(part, other):
         return layer(torch.cat([part[..., :16], other[..., 16:]], dim=-1))
 
-    monkeypatch.setattr(blocks, "CHUNK", chunk)
-    assert torch.equal(blocks.in_chunks(function, x, others), function(x, others))
+    monkeypatch.setattr(tokenwise, "CHUNK", chunk)
+    assert torch.equal(tokenwise.in_chunks(function, x, others), function(x, others))
 
 
 def test_gradients_pass_chunks(transformer, conditions, inputs, monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK", 5)
+    monkeypatch.setattr(tokenwise, "CHUNK", 5)
     x = inputs.latents().requires_grad_()
     transformer(x, T, conditions).sum().backward()
     assert x.grad is not None

@@ -3,10 +3,11 @@ from collections import Counter
 
 import pytest
 import torch
-from pack.hunyuan.foley.compiled import CompileError, check_compiling, compiled_blocks
+from pack.hunyuan.foley.compiled import compiled_blocks
 from pack.hunyuan.foley.config import FoleyConfig
 from pack.hunyuan.foley.transformer import FoleyTransformer
 from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
+from pack.hunyuan.layers.compiling import CompileError, check_compiling
 from pack.hunyuan.sampling.guidance import GuidanceScales
 from torch._dynamo.backends.debugging import aot_eager
 

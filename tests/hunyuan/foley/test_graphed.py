@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 SCALES = GuidanceScales.all(4.5)
+UNSEEN = frozenset({"visual", "sync"})
 FIRST_HALF = guidance_interval(0.0, 0.5)
 GUIDED, ALONE = 0.9, 0.2  # noise levels on either side of it
 
@@ -102,11 +103,12 @@ class ReadingInPlace(StandIn):
 @pytest.fixture
 def velocity(transformer, features):
     def make(
-        network=transformer, interval=FIRST_HALF, text=5, device="cpu", seed=0, scales=SCALES, **options
-    ):
-        positive, visual, sync = (tensor.to(device) for tensor in features(2 * seed))
+        network=transformer, interval=FIRST_HALF, text=5, device="cpu", seed=0, scales=SCALES, segments=3,
+        drop=frozenset(), **options,
+    ):  # fmt: skip
+        positive, visual, sync = (tensor.to(device) for tensor in features(2 * seed, segments=segments))
         negative = features(2 * seed + 1, text=text)[0].to(device)
-        prompt = FoleyPrompt(positive=positive, negative=negative, visual=visual, sync=sync)
+        prompt = FoleyPrompt(positive=positive, negative=negative, visual=visual, sync=sync, drop=drop)
         return GuidedVelocity(network, prompt, scales, interval=interval, **options)
 
     return make
@@ -190,13 +192,17 @@ def test_what_another_window_is_shown_does_not_change_the_first_ones_conditions(
 
 
 def test_what_launches_something_else_has_a_graph_of_its_own(velocity, latents):
-    """Longer prompts, another scale of guidance, other blocks: each is numbers or shapes in the recording."""
+    """Longer prompts, another scale of guidance, other blocks: each is numbers or shapes in the recording.
+
+    So is how many segments the sync features have, also where all of them are the same empty one.
+    """
 
     def halved(kind, number, block, *inputs, **options):
         out = block(*inputs, **options)
         return out * 0.5 if kind == "audio" else out
 
     given = [velocity(), velocity(text=9), velocity(scales=GuidanceScales.all(2.0)), velocity(run=halved)]
+    given += [velocity(segments=n, drop=drop) for n, drop in ((4, frozenset()), (3, UNSEEN), (4, UNSEEN))]
     graphs = StepGraphs(given[0].transformer, StandIn())
     for _ in range(2):
         for window in given:

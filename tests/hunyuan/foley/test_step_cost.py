@@ -21,15 +21,13 @@ from bench_count import Count, count
 SCALES = GuidanceScales.all(4.5)
 FEATURES = ("positive", "negative", "visual", "sync")
 
-# Numbers that change their format in one block, in bfloat16. Into float32 go, in a joint block, the visual
-# stream for its three norms and what the four head norms are given; in an audio block queries with keys, and
-# the weights of their two norms. Out of it come modulated tokens (six; two), the head norms' answers (four),
-# and what was turned (three; one).
-INTO_FLOAT32 = {"joint": 3 + 4, "audio": 1 + 2}
-OUT_OF_FLOAT32 = {"joint": 6 + 4 + 3, "audio": 2 + 1}
+# Numbers that change their format, in bfloat16. Into float32 go, in an audio block, queries with keys, and
+# the weights of their two norms. Nothing in a block comes out of it by itself: modulated tokens, and what
+# was turned, are rounded as they are written.
+INTO_FLOAT32 = 1 + 2
 OUTSIDE_INTO_FLOAT32 = 1  # the velocity
 OUTSIDE_OUT_OF_FLOAT32 = 4  # latents, the time's sinusoids, the audio blocks' condition, the last norm
-KERNELS = {"joint": 86, "audio": 31}
+KERNELS = {"joint": 59, "audio": 27}
 
 
 @pytest.fixture
@@ -72,11 +70,10 @@ def test_what_goes_to_another_device_is_seen():
 
 def test_numbers_change_their_format_only_where_the_training_did(half, features, latents, tiny_config):
     _, cost = guided_step(half, features, latents)
-    joint, audio = tiny_config.joint_depth, tiny_config.audio_depth
-    # The last joint block has no visual stream after its attention: two norms and one prompt less.
-    into = joint * INTO_FLOAT32["joint"] - 2 - 1 + audio * INTO_FLOAT32["audio"] + OUTSIDE_INTO_FLOAT32
-    out = joint * OUT_OF_FLOAT32["joint"] - 2 - 2 + audio * OUT_OF_FLOAT32["audio"] + OUTSIDE_OUT_OF_FLOAT32
-    assert cost.conversions == Counter({("bfloat16", "float32"): into, ("float32", "bfloat16"): out})
+    into = tiny_config.audio_depth * INTO_FLOAT32 + OUTSIDE_INTO_FLOAT32
+    assert cost.conversions == Counter(
+        {("bfloat16", "float32"): into, ("float32", "bfloat16"): OUTSIDE_OUT_OF_FLOAT32}
+    )
 
 
 def test_no_block_takes_more_kernels_than_stated(half, features, latents):
@@ -114,6 +111,60 @@ def test_what_a_clip_needs_once_is_not_done_again(half, features, latents):
     for hook in hooks:
         hook.remove()
     assert calls == Counter()
+
+
+@pytest.fixture
+def modulation_rows(transformer, monkeypatch):
+    """For how many conditions an audio block computes its modulation in a step, told from its FLOPs."""
+    linear, flop = transformer.single_blocks[0].modulation.linear, []
+    compute = linear.forward
+
+    def counted(conditions):
+        with Count() as cost:
+            out = compute(conditions)
+        flop.append(cost.flop)
+        return out
+
+    monkeypatch.setattr(linear, "forward", counted)
+
+    def of(velocity, latents):
+        velocity(latents, 0.5)
+        return sum(flop) / (2 * linear.in_features * linear.out_features)
+
+    return of
+
+
+SEEN, EMPTY = 24, 8  # sync tokens of the clip; distinct ones where the learned empty stands for them
+
+
+@pytest.mark.parametrize("takes", [1, 4])
+@pytest.mark.parametrize(
+    ("scales", "drop", "rows"),
+    [
+        (SCALES, (), SEEN + EMPTY),
+        (GuidanceScales(text=4.0, video=2.0, sync=3.0), (), SEEN + EMPTY),
+        (GuidanceScales(text=4.0, video=2.0, sync=2.0), (), SEEN + EMPTY),
+        (GuidanceScales(text=4.0, video=2.0, sync=4.0), (), SEEN + EMPTY),
+        (SCALES, ("visual", "sync"), EMPTY),
+        (SCALES, ("visual",), SEEN + EMPTY),
+        (SCALES, ("sync",), EMPTY),
+        (GuidanceScales.all(1.0), (), SEEN),
+    ],
+    ids=["guided", "all apart", "text apart", "video apart", "text alone", "blind", "deaf", "unguided"],
+)
+def test_modulation_is_computed_once_for_each_distinct_sync_token(
+    transformer, features, latents, modulation_rows, scales, drop, rows, takes
+):
+    prompt = replace(prompt_of(features), drop=frozenset(drop))
+    velocity = GuidedVelocity(transformer, prompt, scales)
+    assert modulation_rows(velocity, latents(takes)) == rows
+
+
+def test_batches_of_prompts_of_unequal_length_share_sync_tokens_each_for_itself(
+    transformer, features, latents, modulation_rows
+):
+    velocity = GuidedVelocity(transformer, prompt_of(features, text=9), SCALES)
+    assert modulation_rows(velocity, latents(4)) == SEEN + EMPTY
 
 
 def test_positions_and_batches_are_made_once_for_all_steps(transformer, features, latents, monkeypatch):

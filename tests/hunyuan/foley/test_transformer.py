@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_prompts_of_unequal_length_do_not_stack(transformer, features):
     short, long = (transformer.prepare(*features(text=n)) for n in (4, 9))
     assert short.stacks_with(short)
     assert not short.stacks_with(long)
+
+
+def test_rows_that_share_sync_tokens_cannot_have_times_of_their_own(transformer, features, latents):
+    conditions = transformer.prepare(*features()).expand(2)
+    shared = replace(conditions, sync=conditions.sync[:1], sync_places=torch.arange(24).expand(2, -1))
+    x, own = latents(2), torch.full((2,), 300.0)
+    expected = transformer(x, own, conditions)
+    assert (transformer(x, own[:1], shared) - expected).norm() < 1e-6 * expected.norm()
+    with pytest.raises(ValueError, match="share sync tokens have one time, not 2"):
+        transformer(x, own, shared)
+
+
+def test_rows_that_share_sync_tokens_are_not_put_together_again(transformer, features):
+    conditions = transformer.prepare(*features())
+    shared = FoleyConditions.share([conditions], [False], takes=2)
+    for again in (lambda: FoleyConditions.stack([shared, conditions]), lambda: shared.expand(4)):
+        with pytest.raises(ValueError, match="cannot be put together"):
+            again()
 
 
 def test_what_is_dropped_cannot_be_seen(transformer, features):

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from pack.hunyuan.foley.conditions import FoleyConditions
 from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from pack.hunyuan.sampling.denoise import denoise
-from pack.hunyuan.sampling.guidance import GuidanceScales, guidance_interval
+from pack.hunyuan.sampling.guidance import GuidanceScales, combine, guidance_interval
 from pack.hunyuan.sampling.schedule import flow_sigmas
 
 SEPARATE = GuidanceScales(text=4.0, video=2.0, sync=3.0)
@@ -38,6 +41,23 @@ def test_separate_scales_follow_the_formula(transformer, prompt, latents):
     v_all = one_branch(transformer, prompt, x, sigma)
     expected = v0 + 2 * (v_video - v0) + 3 * (v_sync - v_video) + 4 * (v_all - v_sync)
     torch.testing.assert_close(GuidedVelocity(transformer, prompt, SEPARATE)(x, sigma), expected)
+
+
+@pytest.mark.parametrize("takes", [1, 4])
+@pytest.mark.parametrize("drop", [(), ("sync",), ("visual", "sync")])
+@pytest.mark.parametrize(("sync", "text"), [(2.0, 2.0), (3.0, 4.0), (2.0, 4.0), (4.0, 4.0)])
+def test_rows_that_share_sync_tokens_give_what_separate_ones_do(
+    transformer, prompt, latents, sync, text, drop, takes
+):
+    prompt = replace(prompt, drop=frozenset(drop))
+    velocity = GuidedVelocity(transformer, prompt, GuidanceScales(video=2.0, sync=sync, text=text))
+    x, branches = latents(takes), velocity.branches
+    separate = FoleyConditions.stack(
+        [prompt.prepare(transformer, branch, x.dtype).expand(takes) for branch in branches]
+    )
+    rows = transformer(x.repeat(len(branches), 1, 1), torch.tensor([700.0]), separate)
+    expected = combine(branches, rows.split(takes), velocity.links)
+    assert (velocity(x, 0.7) - expected).norm() < 1e-6 * expected.norm()
 
 
 def test_equal_separate_scales_are_bit_equal_to_the_single_one(transformer, prompt, latents):
