@@ -19,6 +19,7 @@ from torch import Tensor
 from ...hunyuan.foley.audio_vae_config import AudioVAEConfig
 from ...hunyuan.foley.conditions import FoleyConditions
 from ...hunyuan.foley.config import FoleyConfig
+from ...hunyuan.foley.positions import Positions
 from ...hunyuan.foley.timing import (
     LATENT_RATE,
     SEGMENT_STEP,
@@ -47,6 +48,7 @@ class HostedTransformer(FoleyTransformer):
     def __init__(self, config: FoleyConfig, *, dtype: torch.dtype, device: Any, operations: Any) -> None:
         super().__init__(config, dtype=dtype, device=device, operations=operations)
         self.dtype = dtype
+        self._placed: tuple[object, Any] = None, None
         if dtype in FLOAT8:
             self._widen()
 
@@ -93,6 +95,19 @@ class HostedTransformer(FoleyTransformer):
             conditions = self.prepare(**{name: given[key] for key, name in RAW.items()})
         run = partial(run_block, options, self.config.audio_depth // 2)
         return super().forward(x, timesteps, conditions, run=run)
+
+    def _positions(self, conditions: FoleyConditions, audio_tokens: int) -> Positions:
+        """The last call's, where lengths are the same: core hands over conditions, but no positions."""
+        if torch.compiler.is_compiling():  # what is kept between calls would be compiled into them
+            return super()._positions(conditions, audio_tokens)
+        # What is made in inference mode cannot be used in training.
+        visual, mode = conditions.visual, torch.is_inference_mode_enabled()
+        lengths = audio_tokens, visual.shape[1], conditions.sync_tokens, visual.device, mode
+        kept_for, positions = self._placed
+        if kept_for != lengths:
+            positions = super()._positions(conditions, audio_tokens)
+            self._placed = lengths, positions
+        return positions
 
 
 class FoleyModel(BaseModel):

@@ -306,6 +306,9 @@ def measure():
     results["ksampler_differs"] = apart(constant, plain)
     results["heun_near"] = apart(ksampler(model, *given, sampler="heun"), constant)
     results["model_size"] = model.model_size()
+    required = model.model.memory_required
+    results["small_memory"] = required([1, 16, 33, 8, 8])
+    results["large_memory"] = required(input_shape=[1, 16, 33, 80, 80])
 
     x = torch.randn(1, *latent["samples"].shape[1:2], 33, 8, 8, generator=torch.Generator().manual_seed(1))
     entry = [[states, {**values, "avatar_characters": ()}] for states, values in positive]

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from unittest.mock import patch
 
 import comfy
 import torch
@@ -16,6 +17,7 @@ from comfy_extras import (
 from distances import apart, far, off
 from given import core, folder, foley, ksampler, path, pocket, setting
 from pack import host, nodes
+from pack.hunyuan.foley.positions import Positions
 from pack.hunyuan.sampling.schedule import flow_sigmas
 from safetensors.torch import load_file, save_file
 
@@ -62,6 +64,20 @@ def loaded(model, memory):
     return model
 
 
+def positions_made(run):
+    """How often rotary tables and resampling indexes are made meanwhile."""
+    made = []
+
+    def counted(*lengths):
+        made.append(lengths)
+        return of(*lengths)
+
+    of = Positions.of
+    with patch.object(Positions, "of", counted):
+        run()
+    return len(made)
+
+
 @torch.inference_mode()
 def measure():
     model, positive, negative, latent = given = setting()
@@ -87,6 +103,8 @@ def measure():
     save_file({name: t.clone().contiguous() for name, t in tensors.items()}, folder / "latents.safetensors")
 
     results = {"ksampler": off(plain, ksampler(*given)), "size": float(plain.std())}
+    fresh = host.foley_model(path("foley_model"), None)
+    results["positions_made"] = positions_made(lambda: ksampler(fresh, *given[1:]))
     takes = {"samples": latent["samples"].repeat(3, 1, 1)}
     results["sway"] = off(foley(model, positive, negative, takes, cfg=4.5 * 1.0001), tensors["batch"])
     results["another_seed"] = off(foley(*given, seed=8), plain)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack import host, nodes
+from pack.host.planned_memory import avatar_share
 from pack.hunyuan.avatar.conditions import AvatarScene, Character, Motion
 from safetensors.torch import load_file
 
@@ -99,6 +100,12 @@ def test_the_sampler_is_cores_custom_sampler_with_the_guider(numbers):
 def test_a_run_leaves_nothing_behind(numbers):
     assert numbers["run_is_gone"]
     assert numbers["after_cancel"] == 0
+
+
+def test_core_plans_for_the_prompt_of_a_small_picture_too(numbers):
+    share = avatar_share(8 * 8) / avatar_share(80 * 80)
+    assert share > 2
+    assert 100 * numbers["small_memory"] / numbers["large_memory"] == pytest.approx(share)
 
 
 def test_ksampler_goes_around_the_ring_too(numbers):

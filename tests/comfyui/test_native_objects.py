@@ -163,6 +163,10 @@ def test_weights_left_behind_give_the_same_bits(numbers, name):
     assert numbers[name.replace("partial", "partial_loaded")] < numbers["model_size"] / 10
 
 
+def test_where_tokens_stand_is_worked_out_once_for_all_steps(numbers):
+    assert numbers["positions_made"] == 1
+
+
 def test_every_block_asks_the_hosts_attention(numbers):
     assert numbers["attention_blocks"] == 0
 
