@@ -123,6 +123,11 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
         " have units for; a layer is 3.8 %% off then, instead of 2.7 %%",
     )  # fmt: skip
     add_placement(group, "VAE")
+    group.add_argument(
+        "--compile", action="store_true",
+        help="compile what the transformer's blocks do between their products; needs torch 2.5, a C++"
+        " compiler, and Triton on a GPU",
+    )  # fmt: skip
     add_memory(group, "what has no room there waits in host memory, and it is said how much")
 
 
@@ -134,7 +139,7 @@ def run(options: argparse.Namespace) -> None:
     job = AvatarJob(**settings)
     models = AvatarModels.find(
         options.weights, options.form, job.placement,
-        vae_dtype=job.vae_dtype, float8_products=options.fp8_products,
+        vae_dtype=job.vae_dtype, float8_products=options.fp8_products, compiled=options.compile,
     )  # fmt: skip
     print(f"Weights: {models.origin}")
 

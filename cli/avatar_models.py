@@ -14,11 +14,15 @@ import torch
 from ..host.standalone.avatar_plan import AvatarPlan, blocks_of, layers_of, on_device, plan_avatar
 from ..host.standalone.memory import DTYPES, Placement
 from ..host.standalone.memory_plan import GB, limit_cuda
+from ..host.standalone.progress import say
+from ..hunyuan.avatar.blocks import use_tokenwise
+from ..hunyuan.avatar.compiled import compiled_tokenwise
 from ..hunyuan.avatar.face_detector import ScrfdDetector
 from ..hunyuan.avatar.speech_encoder import SpeechEncoder
 from ..hunyuan.avatar.text_encoder import TextEncoder
 from ..hunyuan.avatar.transformer import AvatarTransformer
 from ..hunyuan.avatar.video_vae import VideoVAE
+from ..hunyuan.layers.compiling import check_compiling
 from ..hunyuan.layers.float8 import FLOAT8, check_multiplies_float8, use_float8_products
 from ..model_loaders.avatar import load_transformer, load_video_vae
 from ..model_loaders.avatar_encoders import load_speech_encoder, load_text_encoder
@@ -49,6 +53,7 @@ class AvatarModels:
     vae_dtype: str = "float32"
     keep_float8: bool = False  # whether the transformer's layers stay, or become, 8 bits wide
     float8_products: bool = False  # whether what enters them does, too
+    compiled: bool = False  # whether what blocks do between products is
     plan: AvatarPlan | None = None
 
     @classmethod
@@ -59,15 +64,19 @@ class AvatarModels:
         placement: Placement,
         *,
         float8_products: bool = False,
+        compiled: bool = False,
         **how,
     ) -> "AvatarModels":
         """The weights in `folder`, or the pocket weights.
 
         float8_products: multiply in float8 what has 8-bit weights.
-        Raises: as `find_avatar` and `check_float8_products`.
+        compiled: compile what blocks do between products and attention; it is said when that happens.
+        Raises: as `find_avatar`, `check_float8_products` and `check_compiling`.
         """
         if float8_products:
             check_float8_products(form, placement)
+        if compiled:
+            check_compiling(placement.device)
         origin = str(folder) if folder else "pocket (tiny and untrained: the picture is noise)"
         files = find_avatar(folder or POCKET, form)
         return cls(
@@ -76,6 +85,7 @@ class AvatarModels:
             origin=origin,
             keep_float8=form == "fp8",
             float8_products=float8_products,
+            compiled=compiled,
             **how,
         )
 
@@ -125,6 +135,8 @@ class AvatarModels:
         transformer = load_transformer(self.files.transformer, layers, rest=dtype)
         if self.float8_products:
             use_float8_products(transformer, self.placement.device)
+        if self.compiled:
+            use_tokenwise(transformer, compiled_tokenwise(told=say))
         stage = self.plan.transformer if self.plan else None
         with on_device(transformer, blocks_of(transformer), stage, self.placement.device):
             yield transformer

@@ -95,6 +95,8 @@ def identity(job: AvatarJob, models: AvatarModels) -> dict[str, dict[str, Any]]:
         placement["layers"] = "fp8"
     if models.float8_products:
         placement["products"] = "fp8"
+    if models.compiled:
+        placement["compiled"] = True
     return {
         "inputs": {
             "image": digest(job.image),

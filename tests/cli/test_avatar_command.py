@@ -1,6 +1,7 @@
 """The talking video, from files to a file, as a user runs it, on pocket weights."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from pack.cli import avatar, main
+from pack.cli import avatar, avatar_models, main
 from pack.cli.avatar_job import AvatarJob, SpokenBy
 from pack.cli.avatar_models import AvatarModels
 from pack.cli.avatar_resume import RingFolder, identity, job_folder
 from pack.host.standalone.memory import Placement
+from pack.hunyuan.avatar.compiled import compiled_tokenwise
 from pack.hunyuan.avatar.settings import AvatarSettings
 from pack.hunyuan.avatar.timing import AvatarTiming
 from pack.hunyuan.layers import float8
+from pack.hunyuan.layers.compiling import check_compiling
 from pack.hunyuan.layers.float8 import Float8Linear
 from pack.hunyuan.long_form.job import Job
 from PIL import Image, ImageDraw
@@ -361,6 +364,27 @@ def test_products_are_made_in_8_bits_when_that_is_asked_for(face, spoken, models
     assert 0 < (weights - both).norm() / weights.norm() < 0.2
     assert identity(job, half) != identity(job, replace(half, float8_products=True))
     assert identity(job, half) != identity(job, replace(half, keep_float8=False))
+
+
+def test_a_compiled_video_is_the_same_and_compiling_is_said(face, spoken, models, capsys, monkeypatch):
+    torch._dynamo.reset()
+    monkeypatch.setattr(avatar_models, "compiled_tokenwise", partial(compiled_tokenwise, "eager"))
+    job, compiled = job_of(face, spoken), replace(models, compiled=True)
+    torch.testing.assert_close(sampled(job, compiled), sampled(job, models), atol=1e-5, rtol=1e-4)
+    assert "Compiled rotations in " in capsys.readouterr().out
+    assert identity(job, compiled) != identity(job, models)
+
+
+def test_compiling_is_tried_before_the_work(face, spoken, tmp_path, capsys, monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("No working C++ compiler found")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(avatar_models, "check_compiling", partial(check_compiling, backend=broken))
+    out = tmp_path / "o.mp4"
+    assert run("--image", face, "--voice", spoken, "--out", out, "--device", "cpu", "--compile") == 1
+    assert "Error: --compile: torch.compile does not work here: No working" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import gc
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from pack.cli import avatar, main
+from pack.cli import avatar, avatar_models, main
 from pack.cli.avatar_job import AvatarJob, SpokenBy
 from pack.cli.avatar_memory import form_of, llava_dtype
 from pack.cli.avatar_models import AvatarModels
@@ -17,6 +18,7 @@ from pack.host.standalone.avatar_plan import AvatarPlan, Stage, blocks_of, layer
 from pack.host.standalone.memory import Placement
 from pack.host.standalone.streaming import BlockStream, byte_size
 from pack.hunyuan.avatar.blocks import DoubleBlock, SingleBlock
+from pack.hunyuan.avatar.compiled import compiled_tokenwise
 from pack.hunyuan.avatar.llama import LlamaLayer
 from pack.hunyuan.layers.float8 import FLOAT8
 from pack.model_loaders.avatar import load_transformer, load_video_vae, sized_transformer, sized_video_vae
@@ -97,6 +99,14 @@ def test_streamed_blocks_and_layers_give_the_bits_of_resident_ones(inputs, model
     assert torch.equal(sampled(job, streamed), sampled(job, models))
 
 
+def test_compiled_operations_work_on_streamed_blocks(inputs, models, monkeypatch):
+    torch._dynamo.reset()
+    monkeypatch.setattr(avatar_models, "compiled_tokenwise", partial(compiled_tokenwise, "eager"))
+    streamed = replace(models, plan=all_streamed(models), compiled=True)
+    job = job_of(inputs)
+    torch.testing.assert_close(sampled(job, streamed), sampled(job, models), atol=1e-5, rtol=1e-4)
+
+
 def test_halves_in_turn_are_the_same_up_to_rounding(inputs, models):
     plan = all_streamed(models, apart=True)
     job = job_of(inputs)
@@ -168,7 +178,7 @@ def test_the_form_is_the_one_asked_for(models):
     rounding = form_of(
         models.files, CPU, (64, 96), vae_dtype="float16", keep_float8=True, float8_products=True
     )
-    assert rounding.step_bytes(1) > 1.1 * narrow.step_bytes(1)
+    assert rounding.step_bytes(1) > narrow.step_bytes(1)
 
 
 def test_a_job_goes_on_with_another_amount_of_memory_unless_digits_would_change(inputs, models):
