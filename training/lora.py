@@ -88,5 +88,6 @@ def adapt(
     scale = 1.0 if alpha is None else alpha / rank
     adapted = {name: Adapted(module, rank, scale, generator) for name, module in chosen}
     for name, module in adapted.items():
-        network.set_submodule(name, module)
+        owner, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(owner), leaf, module)  # torch 2.4 has no `set_submodule`
     return Adapters(adapted)

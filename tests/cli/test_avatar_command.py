@@ -23,6 +23,7 @@ from pack.hunyuan.layers.compiling import check_compiling
 from pack.hunyuan.layers.float8 import Float8Linear
 from pack.hunyuan.long_form.job import Job
 from PIL import Image, ImageDraw
+from torch_versions import needs_compiling, needs_float8_products
 
 pytestmark = pytest.mark.skipif(find_spec("insightface") is None, reason="needs the extra `faces`")
 
@@ -355,6 +356,7 @@ def test_the_transformer_may_be_kept_in_8_bits(face, spoken, models):
     assert 0 < (full - small).norm() / full.norm() < 0.2
 
 
+@needs_float8_products
 def test_products_are_made_in_8_bits_when_that_is_asked_for(face, spoken, models, monkeypatch):
     """On a CPU, whose own float8 product stands for a card's."""
     monkeypatch.setattr(float8, "check_multiplies_float8", lambda _device: None)
@@ -366,6 +368,7 @@ def test_products_are_made_in_8_bits_when_that_is_asked_for(face, spoken, models
     assert identity(job, half) != identity(job, replace(half, keep_float8=False))
 
 
+@needs_compiling
 def test_a_compiled_video_is_the_same_and_compiling_is_said(face, spoken, models, capsys, monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(avatar_models, "compiled_tokenwise", partial(compiled_tokenwise, "eager"))
@@ -375,6 +378,7 @@ def test_a_compiled_video_is_the_same_and_compiling_is_said(face, spoken, models
     assert identity(job, compiled) != identity(job, models)
 
 
+@needs_compiling
 def test_compiling_is_tried_before_the_work(face, spoken, tmp_path, capsys, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("No working C++ compiler found")

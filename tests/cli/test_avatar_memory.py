@@ -24,6 +24,7 @@ from pack.hunyuan.layers.float8 import FLOAT8
 from pack.model_loaders.avatar import load_transformer, load_video_vae, sized_transformer, sized_video_vae
 from pack.model_loaders.avatar_encoders import load_clip_text, load_llava, sized_clip_text, sized_llava
 from PIL import Image
+from torch_versions import needs_compiling
 
 CPU = Placement.choose("cpu", "float32")
 ROOMY = "8"
@@ -99,6 +100,7 @@ def test_streamed_blocks_and_layers_give_the_bits_of_resident_ones(inputs, model
     assert torch.equal(sampled(job, streamed), sampled(job, models))
 
 
+@needs_compiling
 def test_compiled_operations_work_on_streamed_blocks(inputs, models, monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(avatar_models, "compiled_tokenwise", partial(compiled_tokenwise, "eager"))

@@ -15,6 +15,9 @@ from pack.host.standalone.memory_plan import GB, candidates
 from pack.hunyuan.foley.compiled import compiled_blocks
 from pack.hunyuan.layers.compiling import check_compiling
 from pack.model_loaders.foley_folder import POCKET, find_foley
+from torch_versions import needs_compiling
+
+pytestmark = needs_compiling
 
 CPU = Placement.choose("cpu", "float32")
 SHORT = ("--steps", "2", "--device", "cpu", "--dtype", "float32")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch_versions import needs_float8_products
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
@@ -40,7 +41,9 @@ def test_foley_in_float32_is_covered_too():
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-@pytest.mark.parametrize("kind", ["avatar_network", "float8_products_network"])
+@pytest.mark.parametrize(
+    "kind", ["avatar_network", pytest.param("float8_products_network", marks=needs_float8_products)]
+)
 def test_what_avatar_is_planned_covers_the_count_and_not_twice_over(kind, rows):
     """Halves of guidance one after the other, and both at once; small pictures, too."""
     network = getattr(activation_peak, kind)(replace(PUBLISHED, double_depth=4, single_depth=3))

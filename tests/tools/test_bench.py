@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch_versions import needs_compiling
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -197,6 +198,7 @@ def recording(compute):
 SHORT = ("--device", "cpu", "--seconds", "0.5", "--repeats", "1")
 
 
+@needs_compiling
 def test_steps_from_graphs_are_timed_beside_ours_of_plain_and_of_compiled_blocks(monkeypatch, tmp_path):
     monkeypatch.setattr(graphed, "cuda_capture", lambda device: recording)
     monkeypatch.setattr(bench_steps, "compiled_blocks", lambda: compiled_blocks("eager"))
@@ -309,6 +311,7 @@ def test_a_plan_of_avatars_is_carried_out_part_by_part(monkeypatch):
     assert streams == [("AvatarTransformer", 3)]
 
 
+@needs_compiling
 def test_avatars_step_is_timed_with_compiled_operations_and_left_as_it_was(monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(bench_steps, "compiled_tokenwise", lambda: compiled_tokenwise("eager"))

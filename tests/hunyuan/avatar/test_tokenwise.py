@@ -15,6 +15,7 @@ from pack.hunyuan.avatar.transformer import AvatarTransformer
 from pack.hunyuan.layers.norm import HeadNorm, layer_norm
 from pack.hunyuan.layers.rope import rotary_table
 from torch._dynamo.backends.debugging import aot_eager
+from torch_versions import needs_compiling, needs_whole_norms
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 
@@ -51,6 +52,7 @@ def test_heads_are_placed_the_same_however_many_at_a_time(inputs, dtype, chunk, 
 # --- compiled -----------------------------------------------------------------------------------------------
 
 
+@needs_compiling
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_compiled_operations_answer_the_same_and_are_shared_by_all_blocks(
     tiny_config, randomised, inputs, dtype, monkeypatch
@@ -80,6 +82,7 @@ def test_compiled_operations_answer_the_same_and_are_shared_by_all_blocks(
     assert told[-1] == told[-2]
 
 
+@needs_compiling
 def test_each_compiled_operation_is_told_of(tiny_config, randomised, inputs):
     torch._dynamo.reset()
     network, said = randomised(AvatarTransformer(tiny_config)), []
@@ -97,6 +100,7 @@ def test_each_compiled_operation_is_told_of(tiny_config, randomised, inputs):
 # --- counted ------------------------------------------------------------------------------------------------
 
 
+@needs_whole_norms
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_block_reads_and_writes_its_tokens_so_often(rows):
     """In passes: once through all tokens of both halves, in bfloat16. 120 at first, 58 now."""

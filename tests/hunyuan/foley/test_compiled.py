@@ -10,6 +10,7 @@ from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from pack.hunyuan.layers.compiling import CompileError, check_compiling
 from pack.hunyuan.sampling.guidance import GuidanceScales
 from torch._dynamo.backends.debugging import aot_eager
+from torch_versions import needs_compiling
 
 SCALES = GuidanceScales.all(4.5)
 
@@ -38,6 +39,7 @@ def deep(randomised):
     )  # fmt: skip
 
 
+@needs_compiling
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_blocks_of_a_kind_share_one_graph_for_all_lengths(deep, features, latents, dtype):
     torch._dynamo.reset()
@@ -69,6 +71,7 @@ def test_a_torch_that_shares_no_graphs_is_named(monkeypatch):
         compiled_blocks()
 
 
+@needs_compiling
 def test_each_graph_is_told_of_once(deep, features, latents):
     torch._dynamo.reset()
     said = []
@@ -88,6 +91,7 @@ def broken(graph, inputs):
     raise RuntimeError("No working C++ compiler found in cpp.cxx: (None, 'g++')\nand more")
 
 
+@needs_compiling
 def test_a_machine_that_cannot_compile_is_told_what_is_missing(deep, features, latents):
     torch._dynamo.reset()
     check_compiling("cpu", "eager")
@@ -99,6 +103,7 @@ def test_a_machine_that_cannot_compile_is_told_what_is_missing(deep, features, l
         deep(x, torch.tensor([500.0]), conditions, run=compiled_blocks(broken))
 
 
+@needs_compiling
 def test_full_memory_is_no_matter_of_compiling():
     def full(graph, inputs):
         def compute(*_tensors):

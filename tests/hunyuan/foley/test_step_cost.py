@@ -13,6 +13,7 @@ from pack.hunyuan.foley.transformer import FoleyTransformer
 from pack.hunyuan.foley.velocity import FoleyPrompt, GuidedVelocity
 from pack.hunyuan.layers.attention import attention
 from pack.hunyuan.sampling.guidance import GuidanceScales
+from torch_versions import needs_whole_norms
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 
@@ -68,6 +69,7 @@ def test_what_goes_to_another_device_is_seen():
     assert count(lambda: torch.ones(2).to("meta")).copies == Counter({("cpu", "meta"): 1})
 
 
+@needs_whole_norms
 def test_numbers_change_their_format_only_where_the_training_did(half, features, latents, tiny_config):
     _, cost = guided_step(half, features, latents)
     into = tiny_config.audio_depth * INTO_FLOAT32 + OUTSIDE_INTO_FLOAT32
@@ -76,6 +78,7 @@ def test_numbers_change_their_format_only_where_the_training_did(half, features,
     )
 
 
+@needs_whole_norms
 def test_no_block_takes_more_kernels_than_stated(half, features, latents):
     """On the meta device, where attention answers as it does on accelerators."""
     half, prompt, costs = half.to("meta"), prompt_of(features), {"joint": [], "audio": []}

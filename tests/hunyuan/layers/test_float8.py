@@ -12,6 +12,7 @@ from pack.hunyuan.layers.float8 import (
     use_float8_products,
 )
 from torch import nn
+from torch_versions import needs_float8_products
 
 
 def random(*shape, seed=0):
@@ -68,6 +69,7 @@ def test_only_layers_below_are_replaced_and_names_stay():
     }
 
 
+@needs_float8_products
 def test_zeros_stay_zeros():
     values, scale = quantise(torch.zeros(3, 4))
     assert torch.equal(dequantise(values, scale, torch.float32), torch.zeros(3, 4))
@@ -94,6 +96,7 @@ def linear(inputs, outputs, seed=0):
     return layer.requires_grad_(False)
 
 
+@needs_float8_products
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_product_is_that_of_what_both_factors_are_rounded_to(hopper, dtype):
     layer = linear(64, 48)
