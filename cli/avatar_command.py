@@ -19,7 +19,7 @@ from ..model_loaders.avatar_folder import FORMS
 from . import avatar
 from .avatar_job import AvatarJob, SpokenBy
 from .avatar_models import AvatarModels
-from .shared_options import DEFAULT, add_job_folder, add_memory, add_placement
+from .shared_options import DEFAULT, add_compile, add_job_folder, add_memory, add_placement
 
 
 def add_parser(commands) -> None:
@@ -123,11 +123,7 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
         " have units for; a layer is 3.8 %% off then, instead of 2.7 %%",
     )  # fmt: skip
     add_placement(group, "VAE")
-    group.add_argument(
-        "--compile", action="store_true",
-        help="compile what the transformer's blocks do between their products; needs torch 2.5, a C++"
-        " compiler, and Triton on a GPU",
-    )  # fmt: skip
+    add_compile(group, "what the transformer's blocks do between their products")
     add_memory(group, "what has no room there waits in host memory, and it is said how much")
 
 

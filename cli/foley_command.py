@@ -20,7 +20,7 @@ from .foley_memory import MemoryLimit, add_memory_options
 from .foley_models import FoleyModels
 from .foley_presets import DEFAULT as DEFAULT_PRESET
 from .foley_presets import PRESETS, with_preset
-from .shared_options import DEFAULT, add_job_folder, add_placement
+from .shared_options import DEFAULT, add_compile, add_job_folder, add_placement
 
 
 def add_parser(commands) -> None:
@@ -168,11 +168,11 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
         help="a LoRA to add to the transformer, 1 being as trained; repeat it for more (default strength: 1)",
     )  # fmt: skip
     add_placement(group, "decoder")
-    group.add_argument(
-        "--compile", action="store_true",
-        help="compile the transformer's blocks: on an H200 a step then takes two fifths less, and the first"
-        " one half a minute more; needs torch 2.5, a C++ compiler, and Triton on a GPU",
-    )  # fmt: skip
+    add_compile(
+        group,
+        "the transformer's blocks: on an H200 a step then takes two fifths less, and the first one half a"
+        " minute more",
+    )
     add_graphs_option(group)
 
 

@@ -38,6 +38,14 @@ def add_job_folder(group: _ArgumentGroup, what: str, more: str = "") -> None:
     group.add_argument("--restart", action="store_true", help="throw away what another job left there")
 
 
+def add_compile(group: _ArgumentGroup, what: str) -> None:
+    """--compile. what: is compiled, and what comes of it."""
+    group.add_argument(
+        "--compile", action="store_true",
+        help=f"compile {what}; needs torch 2.5, a C++ compiler, and Triton on a GPU",
+    )  # fmt: skip
+
+
 def add_memory(group: ArgumentParser | _ArgumentGroup, how: str) -> None:
     """--memory. how: networks are made to fit."""
     group.add_argument(

@@ -45,17 +45,22 @@ def avatar_bytes(
 ) -> int:
     """For a step over one window. rows: of all halves together."""
     numbers = config.hidden_size * _avatar_numbers(latent_pixels)
-    chunk = min(_image_tokens(latent_pixels) + AVATAR_TEXT, CHUNK) if float8_products else 0
+    chunk = min(avatar_tokens(latent_pixels), CHUNK) if float8_products else 0
     return rows * (numbers * itemsize + chunk * (config.hidden_size + config.mlp_size) * ROUNDING)
 
 
+def avatar_tokens(latent_pixels: int) -> int:
+    """Of a window, with the portrait before it and the longest prompt behind it."""
+    return _image_tokens(latent_pixels) + AVATAR_TEXT
+
+
 def _avatar_numbers(latent_pixels: int) -> int:
-    tokens = _image_tokens(latent_pixels) + AVATAR_TEXT
+    tokens = avatar_tokens(latent_pixels)
     return AVATAR_NUMBERS * tokens + CHUNK_NUMBERS * min(tokens, CHUNK)
 
 
 def _image_tokens(latent_pixels: int) -> int:
-    """Of a window, and of the portrait before it."""
+    """Of a window, with the portrait before it."""
     return (1 + WINDOW_LATENTS) * latent_pixels // PATCH**2
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..hunyuan.layers.places import put
 from .contents import Checkpoint
 from .dtypes import FLOAT8, WEIGHT_DTYPES, cast
 from .kinds import UNKNOWN, FileKind, identify
@@ -150,8 +151,7 @@ def _assign(module: nn.Module, values: dict[str, Tensor], constants: Mapping[str
     kept = {name: value for name, value in constants.items() if name in saved}
     module.load_state_dict(values | kept, strict=True, assign=True)
     for name, value in constants.items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, value)
+        put(module, name, value)
 
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:

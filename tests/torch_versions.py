@@ -3,7 +3,8 @@
 import pytest
 import torch
 from pack.hunyuan.layers.compiling import OLDEST_TORCH
-from pack.hunyuan.layers.rounding import RMS_NORM_IS_FLOAT32, VERSION
+from pack.hunyuan.layers.norm import RMS_NORM_IS_FLOAT32
+from pack.hunyuan.layers.torch_version import torch_version
 
 
 def multiplies_float8_on_a_cpu() -> bool:
@@ -17,7 +18,7 @@ def multiplies_float8_on_a_cpu() -> bool:
 
 
 needs_compiling = pytest.mark.skipif(
-    VERSION < OLDEST_TORCH, reason=f"torch {torch.__version__} compiles anew for each module"
+    torch_version() < OLDEST_TORCH, reason=f"torch {torch.__version__} compiles anew for each module"
 )
 needs_whole_norms = pytest.mark.skipif(
     not RMS_NORM_IS_FLOAT32, reason=f"norms with torch {torch.__version__} are other operations than counted"

@@ -31,10 +31,9 @@ import _pack  # noqa: F401 - makes hunyuan_av importable
 from bench_clock import forget_peak, measure, median, peak_bytes, times, wait_for
 from bench_count import Count, count, weight_bytes
 from bench_steps import Setting, Step, avatar_steps, foley_config, foley_steps
-from hunyuan_av.host.planned_memory import AVATAR_TEXT
+from hunyuan_av.host.planned_memory import AVATAR_TEXT, avatar_tokens
 from hunyuan_av.host.standalone.memory import DTYPES, Placement
-from hunyuan_av.hunyuan.avatar.config import PATCH
-from hunyuan_av.hunyuan.avatar.timing import WINDOW_FRAMES, WINDOW_LATENTS
+from hunyuan_av.hunyuan.avatar.timing import WINDOW_FRAMES
 from hunyuan_av.hunyuan.avatar.video_vae_config import SPACE_RATIO
 from hunyuan_av.hunyuan.foley.audio_vae import AudioVAE, AudioVAEConfig
 from hunyuan_av.hunyuan.foley.sync_encoder import SyncEncoder, SyncEncoderConfig
@@ -237,9 +236,7 @@ def _counted_avatar(arguments: argparse.Namespace) -> dict[str, object]:
             f"A window has {WINDOW_FRAMES} frames, and a step is counted for one, not for {arguments.frames}."
         )
     network = avatar_network(dtype=DTYPES[arguments.dtype or "bfloat16"])
-    side = SPACE_RATIO * PATCH
-    frame = (arguments.height // side) * (arguments.width // side)
-    tokens = (1 + WINDOW_LATENTS) * frame + AVATAR_TEXT
+    tokens = avatar_tokens((arguments.height // SPACE_RATIO) * (arguments.width // SPACE_RATIO))
     cost = avatar_step(network, arguments.height, arguments.width)
     return {
         "tokens": tokens, "text tokens": AVATAR_TEXT,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..hunyuan.layers.places import put
 from ..model_loaders.lora import LowRank
 
 # Attention, feed-forwards and convolutions of the blocks; embeddings, norms and modulation stay as they are.
@@ -88,6 +89,5 @@ def adapt(
     scale = 1.0 if alpha is None else alpha / rank
     adapted = {name: Adapted(module, rank, scale, generator) for name, module in chosen}
     for name, module in adapted.items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(network.get_submodule(owner), leaf, module)  # torch 2.4 has no `set_submodule`
+        put(network, name, module)
     return Adapters(adapted)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .torch_version import torch_version
+
 OLDEST_TORCH = (2, 5)  # before, torch compiled anew for each module that it was given
 INDUCTOR = "inductor"  # writes kernels, for a CPU with a C++ compiler
 
@@ -28,8 +30,7 @@ def check_compiling(device: torch.device | str, backend: Any = INDUCTOR) -> None
 
 
 def check_torch() -> None:
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    if version < OLDEST_TORCH:
+    if torch_version() < OLDEST_TORCH:
         raise CompileError(
             f"torch {torch.__version__} would compile every block by itself."
             " Compiling needs torch 2.5 or newer."

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .places import put
+
 FLOAT8 = torch.float8_e4m3fn
 SMALLEST = torch.finfo(torch.float32).tiny * 2**10  # of a tensor's largest value: zeros stay zeros
 MULTIPLIES_FLOAT8 = (8, 9)  # CUDA's compute capability from which on there are units for it
@@ -89,7 +91,6 @@ def use_float8(module: nn.Module) -> None:
     """Put a `Float8Linear` in the place of every `nn.Linear` below `module`; values are to be loaded anew."""
     for name, child in list(module.named_modules()):
         if isinstance(child, nn.Linear):
-            owner, _, leaf = name.rpartition(".")
             options = {"dtype": child.weight.dtype, "device": child.weight.device}
             layer = Float8Linear(child.in_features, child.out_features, child.bias is not None, **options)
-            setattr(module.get_submodule(owner), leaf, layer)
+            put(module, name, layer)

@@ -27,7 +27,7 @@ class Modulation(nn.Module):
         vectors = self.linear(activated)
         if torch.is_grad_enabled():  # a host's layer may need its answer as it was
             vectors = vectors.clone()
-        vectors.unflatten(-1, (-1, 3, activated.shape[-1])).select(-2, 1).add_(1)
+        torch.unflatten(vectors, -1, (-1, 3, activated.shape[-1])).select(-2, 1).add_(1)
         if places is not None:
             vectors = at_places(vectors, places)
         return vectors.chunk(self.chunks, dim=-1)
@@ -49,8 +49,8 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, *, eps: float) -> Tensor:
     """
     if shift.shape[:-1].numel() == 1 and x.dtype == shift.dtype and is_float32_inside(x):
         return F.layer_norm(x, x.shape[-1:], scale.flatten(), shift.flatten(), eps)
-    shape = torch.broadcast_shapes(x.shape, shift.shape)
-    return multiply_add(shift, layer_norm(x, eps), scale, x.new_empty(shape, dtype=shift.dtype))
+    into = x.new_empty(max(x.shape[0], shift.shape[0]), *x.shape[1:], dtype=shift.dtype)
+    return multiply_add(shift, layer_norm(x, eps), scale, into)
 
 
 def gated(x: Tensor, gate: Tensor, change: Tensor) -> Tensor:

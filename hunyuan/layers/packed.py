@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .convolution import convolve_tokens
 from .packing import Packing
+from .places import put
 
 
 class PackedLayer(nn.Module):
@@ -86,8 +87,7 @@ def use_packed(network: nn.Module, packings: Mapping[str, Packing]) -> None:
     Raises: TypeError for a layer of another kind: only plain linear layers and convolutions have this form.
     """
     for name, packing in packings.items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(network.get_submodule(owner), leaf, packed(network.get_submodule(name), packing))
+        put(network, name, packed(network.get_submodule(name), packing))
 
 
 def packed(layer: nn.Module, packing: Packing) -> PackedLayer:

@@ -3,10 +3,6 @@
 import torch
 from torch import Tensor
 
-VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
-TRIED = (2, 11)  # torch's norms of 16-bit numbers: 2.4 and 2.5 square in 16 bits, 2.6 rounds eps
-RMS_NORM_IS_FLOAT32 = VERSION >= TRIED
-
 
 def is_float32_inside(x: Tensor) -> bool:
     """Whether torch's kernels for x's device compute in float32, and round once, whatever goes in and out."""

@@ -180,7 +180,7 @@ def test_the_form_is_the_one_asked_for(models):
     rounding = form_of(
         models.files, CPU, (64, 96), vae_dtype="float16", keep_float8=True, float8_products=True
     )
-    assert rounding.step_bytes(1) > narrow.step_bytes(1)
+    assert rounding.step_bytes(1) > 1.1 * narrow.step_bytes(1)
 
 
 def test_a_job_goes_on_with_another_amount_of_memory_unless_digits_would_change(inputs, models):

@@ -1,18 +1,14 @@
 import pytest
 import torch
-from pack.hunyuan.layers import norm as norm_module
 from pack.hunyuan.layers import rounding
-from pack.hunyuan.layers.norm import HeadNorm
 from pack.hunyuan.layers.rounding import multiply_add
-
-HALVES = (torch.bfloat16, torch.float16)
 
 
 def random(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("float32_inside", [False, True])
 def test_a_sum_is_made_in_float32_and_rounded_where_it_is_written(dtype, grad, float32_inside, monkeypatch):
@@ -32,18 +28,3 @@ def test_gradients_pass():
     assert torch.autograd.gradcheck(
         lambda a, b, c: multiply_add(a, b, c, into=torch.empty(2, 3).double()), inputs
     )
-
-
-@pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("size", [300.0, 1e-3])
-@pytest.mark.parametrize("in_one", [False, True])
-def test_head_norms_are_float32_inside(dtype, size, in_one, monkeypatch):
-    """Squares of 300 do not fit float16, nor does the 1e-6 that is added to those of 0.001."""
-    if in_one and not rounding.RMS_NORM_IS_FLOAT32:
-        pytest.skip("this torch norms 16-bit numbers in 16 bits")
-    monkeypatch.setattr(norm_module, "RMS_NORM_IS_FLOAT32", in_one)
-    norm = HeadNorm(128, 1e-6, dtype)
-    torch.nn.init.ones_(norm.weight)
-    x = torch.full((1, 2, 3, 128), size, dtype=dtype)
-    exact = x.double() / (x.double() ** 2 + 1e-6).sqrt()
-    torch.testing.assert_close(norm(x).double(), exact, rtol=torch.finfo(dtype).eps, atol=0)
