@@ -10,12 +10,14 @@ Axes: n blocks of a weight, or rows of it; everything is unpacked to float32 and
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 INT8_MAX = 127
 SUPERBLOCK = 256  # numbers in a block of a K format
+CHUNK = 2**18  # numbers that a CPU packs or unpacks at a time
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,30 @@ class Packing:
                 f"A weight of shape {tuple(weight.shape)} does not fit {self.name}: it is no whole number of"
                 f" blocks of {self.block}. Store it in 16 bits."
             )
-        rows = len(weight) if self.has_scale else -1
-        return self.pack_rows(weight.reshape(rows, -1 if self.has_scale else self.block))
+        rows = weight.reshape(len(weight) if self.has_scale else -1, -1 if self.has_scale else self.block)
+        if weight.dtype == self.dtype or not weight.is_cpu:  # packed already, and maybe mapped from a file
+            return self.pack_rows(rows)
+        parts = [self.pack_rows(some) for some in rows.split(rows_at_a_time(rows.shape[1]))]
+        stored, scales = zip(*parts, strict=True)
+        return torch.cat(stored), torch.cat(scales) if self.has_scale else None
 
     def unpack(
         self, stored: Tensor, scale: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
     ) -> Tensor:
         """The weight again, in a dtype to compute in; see `pack`."""
-        return self.unpack_rows(stored, scale, dtype).reshape(shape)
+        if not stored.is_cpu or torch.compiler.is_compiling():
+            return self.unpack_rows(stored, scale, dtype).reshape(shape)
+        out = torch.empty(shape, dtype=dtype)
+        rows, step = out.view(len(stored), -1), rows_at_a_time(out.numel() // len(stored))
+        scales = repeat(None) if scale is None else scale.split(step)
+        for place, some, their_scales in zip(rows.split(step), stored.split(step), scales, strict=False):
+            place.copy_(self.unpack_rows(some, their_scales, dtype))
+        return out
+
+
+def rows_at_a_time(numbers: int) -> int:
+    """Of so many numbers each: what a CPU makes on the way then stays in its caches, and leaves no holes."""
+    return max(1, CHUNK // numbers)
 
 
 def _scaled(values: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pack.hunyuan.layers import packing as packing_formats
 from pack.hunyuan.layers.packed import PackedConv1d, PackedLinear, packed, use_packed, weight_shapes
 from pack.hunyuan.layers.packing import FP8, INT8, PACKINGS, Q8_0
 from torch import nn
@@ -37,6 +38,20 @@ def test_any_bytes_are_read_as_gguf_reads_them(name, seed):
     assert np.array_equal(np.isnan(ours), np.isnan(expected))
     known = ~np.isnan(expected)
     assert np.array_equal(ours.view(np.uint32)[known], expected.view(np.uint32)[known])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", PACKINGS)
+def test_a_few_rows_at_a_time_are_the_same_bits(monkeypatch, name, dtype):
+    """7 rows of 768 numbers in parts of two rows, or 21 superblocks in parts of seven, and a rest."""
+    packing, weight = PACKINGS[name], random(7, 768)
+    stored, scale = packing.pack(weight)
+    unpacked = packing.unpack(stored, scale, (7, 256, 3), dtype)
+    monkeypatch.setattr(packing_formats, "CHUNK", 1800)
+    again, scale_again = packing.pack(weight)
+    assert torch.equal(again.view(torch.uint8), stored.view(torch.uint8))
+    assert scale is None or torch.equal(scale_again, scale)
+    assert torch.equal(packing.unpack(again, scale_again, (7, 256, 3), dtype), unpacked)
 
 
 def test_q8_0_is_written_as_gguf_writes_it():
