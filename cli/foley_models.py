@@ -1,13 +1,17 @@
 """Foley's five networks from one folder, or the pocket ones of the pack, and LoRAs added to them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import nn
+
 from ..host.standalone.memory import DTYPES, Placement
-from ..host.standalone.memory_plan import carry_out, limit_cuda
+from ..host.standalone.memory_plan import MemoryPlan, carry_out, limit_cuda
 from ..host.standalone.progress import say
 from ..hunyuan.foley.audio_vae import AudioVAE
 from ..hunyuan.foley.compiled import compiled_blocks
@@ -107,27 +111,17 @@ class FoleyModels:
 
         plan = None
         if memory is not None:
-            others = needs_of(visual, sync, text, vae, memory)
             beside = sum(lora.path.stat().st_size for lora in chosen)
+            others = needs_of(visual, sync, text, vae, memory)
             plan = make_plan(files.transformer, weight_dtype, placement.dtype, memory, others, beside)
-            weight_dtype = plan.form.packing
             print(f"Memory: {plan}")
-            for option, is_asked in (("--compile", compiled), ("--graphs", graphs)):
-                if is_asked and not plan.together:
-                    raise ValueError(
-                        f"{option} needs all networks to stay on the device, and with {memory.gigabytes:g} GB"
-                        f" they do not: {plan.how}. Give more --memory, or leave out {option}."
-                    )
+            _check_together(plan, memory, {"--compile": compiled, "--graphs": graphs})
             limit_cuda(memory.bytes, placement.device)
+            weight_dtype = plan.form.packing
         transformer = transformer_of(files.transformer, weight_dtype, placement.dtype)
         for lora in chosen:
             add_lora(transformer, lora.path, lora.strength)
-        groups = [[visual, sync], [text], [vae]]
-        if plan is None:
-            for network in (transformer, visual, sync, text, vae):
-                network.to(placement.device)
-        else:
-            carry_out(plan, transformer, groups, placement.device)
+        _place(plan, transformer, [[visual, sync], [text], [vae]], placement.device)
 
         origin = str(folder) if folder else "pocket (tiny, trained on rendered scenes)"
         stored = [weight_dtype] if weight_dtype else []
@@ -144,3 +138,27 @@ class FoleyModels:
             graphs=graphs,
             limited=memory is not None,
         )
+
+
+def _check_together(plan: MemoryPlan, memory: MemoryLimit, asked: Mapping[str, bool | None]) -> None:
+    """Raises ValueError for an option that needs all networks on the device, where they do not stay there."""
+    for option, is_asked in asked.items():
+        if is_asked and not plan.together:
+            raise ValueError(
+                f"{option} needs all networks to stay on the device, and with {memory.gigabytes:g} GB they do"
+                f" not: {plan.how}. Give more --memory, or leave out {option}."
+            )
+
+
+def _place(
+    plan: MemoryPlan | None,
+    transformer: FoleyTransformer,
+    groups: Sequence[Sequence[nn.Module]],
+    device: torch.device,
+) -> None:
+    """Put all networks on the device, or where a plan wants them. groups: as `carry_out` takes them."""
+    if plan is not None:
+        carry_out(plan, transformer, groups, device)
+        return
+    for network in (transformer, *chain(*groups)):
+        network.to(device)
