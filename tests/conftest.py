@@ -1,5 +1,6 @@
 """Load the pack the way ComfyUI does: from its folder, under a name that has nothing to do with it."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -28,6 +29,12 @@ def load_pack() -> None:
 
 
 load_pack()
+
+
+def pytest_collection_finish() -> None:
+    """Searching for garbage then passes over torch and all tests: a fifth of a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

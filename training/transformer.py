@@ -186,17 +186,15 @@ def draw_batch(features: Features, generator: torch.Generator) -> Batch:
 
 
 @torch.no_grad()
-def held_out_loss(
-    transformer: FoleyTransformer, features: Features, batches: int = HELD_OUT_BATCHES
-) -> float:
+def held_out_loss(transformer: FoleyTransformer, features: Features) -> float:
     """The velocity's loss on clips of the other split, always on the same windows, levels and noise."""
     weights = weights_of(features.deviations())
     total = 0.0
-    for number in range(batches):
+    for number in range(HELD_OUT_BATCHES):
         generator = torch.Generator().manual_seed(HELD_OUT_SEED + number)
         batch = on_device(features.draw(generator), str(features.device))
         total += float(flow_losses(transformer, batch, generator, channel_weights=weights)["velocity"])
-    return total / batches
+    return total / HELD_OUT_BATCHES
 
 
 def trained(folder: Path) -> FoleyTransformer:

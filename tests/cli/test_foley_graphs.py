@@ -121,7 +121,7 @@ def test_asked_for_without_a_card_it_says_what_to_do_before_the_work(tmp_path, c
 
 @pytest.mark.parametrize("prompt", ["rain", "0:00 rain | 0:12 rain, thunder"], ids=["one", "timed"])
 def test_the_windows_of_a_film_share_recorded_steps(models, tmp_path, capsys, recording, prompt):
-    settings = {"seconds": 40.0, "steps": 3, "prompt": prompt}
+    settings = {"seconds": 32.0, "steps": 3, "prompt": prompt}
     plain = sound(models, tmp_path / "plain.wav", **settings)
     assert sound(replace(models, graphs=True), tmp_path / "graphs.wav", **settings) == plain
     # The last window is shorter; each prompt is as long as it is.
@@ -138,7 +138,7 @@ def test_a_film_goes_on_with_recorded_steps_to_the_same_bits(models, tmp_path, m
 
     monkeypatch.setattr(graphed, "cuda_capture", lambda device: nearly)
     monkeypatch.setitem(LongFilm.__init__.__kwdefaults__, "checkpoint_seconds", 0.0)
-    recorded, settings = replace(models, graphs=True), {"seconds": 40.0, "steps": 3}
+    recorded, settings = replace(models, graphs=True), {"seconds": 24.0, "steps": 3}
     whole = sound(recorded, tmp_path / "whole.wav", **settings)
     assert whole != sound(models, tmp_path / "plain.wav", **settings)
     left = []

@@ -30,6 +30,8 @@ folder, runs = Path(sys.argv[1]), int(sys.argv[2])
 first = FoleyJob(out=folder / "o.wav", seconds=1.0)
 models = FoleyModels.load(None, None, first.placement)
 used = []
+gc.collect()
+gc.freeze()  # what is there now is not searched after each run
 for i in range(runs):
     job = FoleyJob(out=folder / "o.wav", seconds=0.8 + 0.1 * (i * 7 % 13), steps=1, seed=i)
     list(foley.make(job, models, lambda items, *_: items))

@@ -35,6 +35,8 @@ def sizes(monkeypatch):
     monkeypatch.setattr(audio_vae, "CONFIG", VAE)
     monkeypatch.setattr(synchformer, "CONFIG", SYNC)
     monkeypatch.setattr(transformer, "CONFIG", FOLEY)
+    monkeypatch.setattr(audio_vae, "MISSED_SOUNDS", 1)
+    monkeypatch.setattr(audio_vae, "LATENTS", 6)
     for name in ("SIGLIP", "CLAP"):
         monkeypatch.setattr(towers, name, getattr(towers, name) | TINY)
 

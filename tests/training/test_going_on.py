@@ -31,6 +31,7 @@ def run(monkeypatch, *arguments):
 
 
 def test_it_goes_on_from_what_is_shipped(cached, tmp_path, monkeypatch):
+    monkeypatch.setattr(transformer, "HELD_OUT_BATCHES", 4)
     run(
         monkeypatch, "--features", cached, "--out", tmp_path, "--begin", SHIPPED,
         "--repa", 0, "--steps", 1, "--tokens", 400, "--rate", 0.5,

@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,10 @@ from pack.hunyuan.sampling.guidance import GuidanceScales
 from torch._dynamo.backends.debugging import aot_eager
 from torch_versions import needs_compiling
 
+TINY = FoleyConfig(
+    hidden_size=32, num_heads=2, joint_depth=3, audio_depth=4,
+    latent_channels=6, text_size=10, visual_size=12, sync_size=14,
+)  # fmt: skip
 SCALES = GuidanceScales.all(4.5)
 
 
@@ -29,40 +34,44 @@ class Noting:
 @pytest.fixture
 def deep(randomised):
     """Enough blocks of each kind that compiling every one of them would show."""
-    return randomised(
-        FoleyTransformer(
-            FoleyConfig(
-                hidden_size=32, num_heads=2, joint_depth=3, audio_depth=4,
-                latent_channels=6, text_size=10, visual_size=12, sync_size=14,
-            )
-        )
-    )  # fmt: skip
+    return randomised(FoleyTransformer(TINY))
 
 
 @needs_compiling
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_blocks_of_a_kind_share_one_graph_for_all_lengths(deep, features, latents, dtype):
+def test_blocks_of_a_kind_share_one_graph_for_all_lengths(deep, features, latents):
     torch._dynamo.reset()
     backend = Noting()
-    run, network = compiled_blocks(backend), deep.to(dtype)
     graphs = Counter()
+    run = compiled_blocks(backend)
     for length, text, visual, segments in ((50, 5, 8, 3), (77, 6, 12, 4), (120, 9, 19, 6)):
-        positive, frames, sync = features(0, text=text, visual=visual, segments=segments)
-        negative, *_ = features(1, text=text)
-        prompt = FoleyPrompt(positive=positive, negative=negative, visual=frames, sync=sync)
-        compiled, plain = (
-            GuidedVelocity(network, prompt, SCALES, dtype=dtype, **options) for options in ({"run": run}, {})
-        )
-        x = latents(length=length)
-        with torch.inference_mode():
-            expected = plain(x, 0.5)
-            difference = (compiled(x, 0.5) - expected).norm() / expected.norm()
-        assert difference < (1e-5 if dtype == torch.float32 else 2e-2)
+        given = features(0, text=text, visual=visual, segments=segments), features(1, text=text)[0]
+        assert difference(deep, run, given, latents(length=length)) < 1e-5
         graphs[length] = backend.graphs
     # Joint blocks, the last of them, audio blocks: each at most twice.
     assert 3 <= graphs[50] <= 6
     assert graphs[120] <= 6
     assert graphs[120] == graphs[77]
+
+
+@needs_compiling
+def test_what_is_rounded_to_bfloat16_is_compiled_too(randomised, features, latents):
+    torch._dynamo.reset()
+    network = randomised(FoleyTransformer(replace(TINY, joint_depth=1, audio_depth=1))).bfloat16()
+    backend, given = Noting(), (features(0), features(1)[0])
+    assert difference(network, compiled_blocks(backend), given, latents(), torch.bfloat16) < 2e-2
+    assert 2 <= backend.graphs <= 4
+
+
+def difference(network, run, given, x, dtype=torch.float32):
+    """How far the guided velocity is from that of plain blocks, relative L2. run: calls compiled blocks."""
+    (positive, visual, sync), negative = given
+    prompt = FoleyPrompt(positive=positive, negative=negative, visual=visual, sync=sync)
+    with torch.inference_mode():
+        compiled, plain = (
+            GuidedVelocity(network, prompt, SCALES, dtype=dtype, **options)(x, 0.5)
+            for options in ({"run": run}, {})
+        )
+    return (compiled - plain).norm() / plain.norm()
 
 
 def test_a_torch_that_shares_no_graphs_is_named(monkeypatch):

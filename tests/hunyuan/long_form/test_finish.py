@@ -87,12 +87,18 @@ def video(tmp_path_factory) -> Path:
     return write_clip(folder / "f.mkv", seconds=24, fps=6, size=(32, 32), sound=noise(2, 24, 2))
 
 
+@pytest.fixture(scope="module")
+def whole(video, tmp_path_factory) -> Path:
+    """The film with its mix, made without a stop."""
+    out = tmp_path_factory.mktemp("whole") / "o.mkv"
+    make_mixed_file(video, out)
+    return out
+
+
 @pytest.mark.parametrize("block", [0, 1, 2])
-def test_killed_in_the_middle_of_the_mix_it_ends_with_the_same_file(video, tmp_path, start, block):
-    for folder in ("whole", "work"):
-        (tmp_path / folder).mkdir()
-    whole, out, reached = tmp_path / "whole" / "o.mkv", tmp_path / "work" / "o.mkv", tmp_path / "reached"
-    make_mixed_file(video, whole)
+def test_killed_in_the_middle_of_the_mix_it_ends_with_the_same_file(video, whole, tmp_path, start, block):
+    (tmp_path / "work").mkdir()
+    out, reached = tmp_path / "work" / "o.mkv", tmp_path / "reached"
     process = start(make_mixed_file, video, out, block, reached)
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
