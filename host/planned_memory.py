@@ -5,6 +5,8 @@ what the count does not see: workspaces of kernels, and what an allocator wastes
 other.
 """
 
+import math
+
 from ..hunyuan.avatar.config import PATCH, AvatarConfig
 from ..hunyuan.avatar.timing import WINDOW_LATENTS
 from ..hunyuan.avatar.tokenwise import CHUNK
@@ -21,6 +23,8 @@ AVATAR_NUMBERS, CHUNK_NUMBERS = 17, 8
 AVATAR_TEXT = 831  # tokens, the most: 256 of the prompt and 575 of the portrait
 # Bytes for each number in a chunk that is rounded to 8 bits before a product.
 ROUNDING = 8
+# Bytes alive at once for each number of a weight that is unpacked, from the format that takes most.
+UNPACKING = 14
 # Tensors as large as the widest layer's output, alive at once in the audio autoencoder.
 AUDIO_TENSORS = 6
 
@@ -28,6 +32,11 @@ AUDIO_TENSORS = 6
 def foley_factor(config: FoleyConfig) -> float:
     """`memory_usage_factor` of Foley's transformer."""
     return FOLEY_NUMBERS * config.hidden_size / UNIT
+
+
+def unpacking_bytes(shape: tuple[int, ...]) -> int:
+    """For a packed weight of this shape, while its layer computes."""
+    return UNPACKING * math.prod(shape)
 
 
 def avatar_factor(config: AvatarConfig) -> float:

@@ -17,6 +17,7 @@ WEIGHT_DTYPES = {
     "fp16": torch.float16,
     "fp8_e4m3fn": torch.float8_e4m3fn,
     "fp8_e5m2": torch.float8_e5m2,
+    "int8": torch.int8,
 }
 
 
@@ -41,16 +42,17 @@ class FoleyModelLoader(io.ComfyNode):
                     "model_file",
                     "foley_model",
                     "The transformer, from models/diffusion_models or models/foley: hunyuanvideo_foley.pth "
-                    "(XXL), hunyuanvideo_foley_xl.pth or a safetensors copy. The pocket file is tiny, for "
-                    "trying out.",
+                    "(XXL), hunyuanvideo_foley_xl.pth, or a safetensors or GGUF copy. The pocket file is "
+                    "tiny, for trying out.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
                     tooltip="The number format of the weights. default suits your device: bf16 on a GPU as "
-                    "published. fp32 takes twice the memory for hardly audible differences; fp8 takes "
-                    "two thirds and roughens the sound a little.",
+                    "published; a GGUF file stays packed. fp32 takes twice the memory for hardly audible "
+                    "differences; int8 takes two thirds and stays closer to bf16 than fp8, which takes as "
+                    "much and roughens the sound a little.",
                 ),
             ],
             outputs=[

@@ -50,7 +50,7 @@ __all__ = [
 
 _in = partial(deferred, __name__)
 
-foley_model = _in("foley_model", "foley_model")
+foley_model = _in("foley_loading", "foley_model")
 foley_vae = _in("audio_vae", "foley_vae")
 foley_text_encoder = _in("text_encoder", "foley_text_encoder")
 foley_guider, sample = _in("sampling", "FoleyGuider"), _in("sampling", "sample")

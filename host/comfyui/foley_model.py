@@ -6,13 +6,11 @@ does not depend on the step is prepared once per run and conditioning entry and 
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from comfy import conds, latent_formats, model_management, supported_models_base, utils
+from comfy import conds, latent_formats, model_management, supported_models_base
 from comfy.model_base import BaseModel, ModelType
-from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
@@ -31,12 +29,10 @@ from ...hunyuan.foley.timing import (
 from ...hunyuan.foley.transformer import FoleyTransformer
 from ...hunyuan.sampling.schedule import TIME_SCALE
 from ...model_loaders.dtypes import FLOAT8
-from ...model_loaders.foley import load_transformer
 from ...model_loaders.foley_packed import wide_tensors
 from ..foley_conditioning import check_heard_at_once, check_latents, clip_of
 from ..planned_memory import foley_factor
 from .blocks import run_block
-from .unheard import warn_of_unheard_patches
 
 PREPARED = {"foley_text_kv": "text_kv", "foley_visual": "visual", "foley_sync": "sync"}
 RAW = {"foley_raw_text": "text", "foley_raw_visual": "visual", "foley_raw_sync": "sync", "foley_drop": "drop"}
@@ -117,6 +113,8 @@ class FoleyModel(BaseModel):
 
     def __init__(self, model_config: "FoleyModelConfig", device: torch.device | None = None) -> None:
         super().__init__(model_config, ModelType.FLOW, device=device, unet_model=HostedTransformer)
+        self.unpacking_bytes = model_config.unpacking_bytes
+        self.packed_layers: dict[str, Any] = {}  # by their weights' keys, whatever wraps them later
 
     def extra_conds(self, **values: Any) -> dict[str, conds.CONDRegular]:
         """The conditions of one entry: asked for once per run, when the weights are in place.
@@ -139,6 +137,10 @@ class FoleyModel(BaseModel):
             return {**features, "foley_drop": conds.CONDConstant(tuple(sorted(drop)))}
         prepared = network.prepare(text, visual, sync, drop)
         return {key: conds.CONDRegular(getattr(prepared, name)) for key, name in PREPARED.items()}
+
+    def memory_required(self, *shapes: Any, **more: Any) -> float:
+        """Bytes beside the weights, for latents of these shapes."""
+        return super().memory_required(*shapes, **more) + self.unpacking_bytes
 
     def resize_cond_for_context_window(
         self,
@@ -199,12 +201,28 @@ class FoleyModelConfig(supported_models_base.BASE):
     vae_key_prefix: list[str] = []  # noqa: RUF012
     text_encoder_key_prefix: list[str] = []  # noqa: RUF012
 
-    def __init__(self, config: FoleyConfig) -> None:
+    def __init__(self, config: FoleyConfig, unpacking_bytes: int = 0) -> None:
+        """unpacking_bytes: what unpacking a layer takes, where layers are packed."""
         super().__init__({"config": config})
         self.memory_usage_factor = foley_factor(config)
+        self.unpacking_bytes = unpacking_bytes
 
     def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> FoleyModel:
         return FoleyModel(self, device=device)
+
+    def settle_dtype(self, parameters: int, stored: torch.dtype, asked: torch.dtype | None) -> torch.dtype:
+        """Decide what weights are kept in, and computed in: what was asked for, or what core finds best.
+
+        parameters: how many there are. stored: what the file has them in.
+        """
+        supported = self.supported_inference_dtypes
+        dtype = asked or model_management.unet_dtype(
+            model_params=parameters, supported_dtypes=supported, weight_dtype=stored
+        )
+        self.unet_config["dtype"] = dtype
+        device = model_management.get_torch_device()
+        self.manual_cast_dtype = model_management.unet_manual_cast(dtype, device, supported)
+        return dtype
 
     def inpaint_model(self) -> bool:
         return False
@@ -212,34 +230,3 @@ class FoleyModelConfig(supported_models_base.BASE):
     def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Under the published names, so that a saved model loads like a published one."""
         return state_dict
-
-
-def foley_model(path: Path, weight_dtype: torch.dtype | None, disable_dynamic: bool = False) -> ModelPatcher:
-    """A Foley transformer as MODEL.
-
-    weight_dtype: how the weights are stored; None for what ComfyUI finds best on this device.
-    disable_dynamic: asked for by core where a node needs weights in one place.
-    """
-    stored = load_transformer(path, weight_dtype)
-    weights = stored.state_dict()
-    load_device, offload_device = model_management.get_torch_device(), model_management.unet_offload_device()
-
-    config = FoleyModelConfig(stored.config)
-    supported = config.supported_inference_dtypes
-    dtype = weight_dtype or model_management.unet_dtype(
-        model_params=utils.calculate_parameters(weights),
-        supported_dtypes=supported,
-        weight_dtype=utils.weight_dtype(weights),
-    )
-    config.unet_config["dtype"] = dtype
-    config.manual_cast_dtype = model_management.unet_manual_cast(dtype, load_device, supported)
-
-    model = config.get_model(weights)
-    make_patcher = ModelPatcher if disable_dynamic else CoreModelPatcher
-    patcher = make_patcher(model, load_device=load_device, offload_device=offload_device)
-    if not model_management.is_device_cpu(offload_device):
-        model.to(offload_device)
-    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
-    patcher.cached_patcher_init = (foley_model, (path, weight_dtype))
-    warn_of_unheard_patches(patcher)
-    return patcher

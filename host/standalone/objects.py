@@ -52,7 +52,7 @@ class Clip:
 
 
 # How the nodes' dtypes of a byte are stored: each row of a weight has a scale of its own.
-PACKED_AS = {torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8_e5m2"}
+PACKED_AS = {torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8_e5m2", torch.int8: "int8"}
 
 
 def foley_model(path: Path, weight_dtype: torch.dtype | None) -> Model:

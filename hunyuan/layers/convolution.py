@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @cache
@@ -29,7 +29,7 @@ def token_convolution(plain: Any) -> Any:
 
         def _apply(self, fn, recurse: bool = True):
             super()._apply(fn, recurse)
-            if self.weight.is_cuda:
+            if self.weight.is_cuda and type(self.weight) is nn.Parameter:  # a host's packed ones stay so
                 self.weight.data = channels_innermost(self.weight.data)
             return self
 

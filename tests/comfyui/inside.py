@@ -28,9 +28,11 @@ sys.modules["pack"] = module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 
 import measure_native
+import measure_packed
 import measure_patches
 import measure_video
 
 results = measure_native.measure() | measure_patches.measure() | measure_video.measure()
+results |= measure_packed.measure()
 results |= measure_native.everything_goes()
 (folder / "results.json").write_text(json.dumps(results, indent=1))

@@ -22,20 +22,21 @@ from pack.hunyuan.sampling.schedule import flow_sigmas
 from safetensors.torch import load_file, save_file
 
 
-def lora(model, strength):
-    """LoraLoaderModelOnly's way, with a LoRA for one layer of every kind of block."""
+def lora(model, strength, *more, file="test.safetensors"):
+    """LoraLoaderModelOnly's way, with a LoRA for one layer of every kind of block. more: further layers."""
     network = model.model.diffusion_model
     random = torch.Generator().manual_seed(5)
     tensors = {}
-    for name in ("triple_blocks.0.audio_mlp.fc1", "single_blocks.0.linear_qkv", "single_blocks.0.linear1"):
+    layers = "triple_blocks.0.audio_mlp.fc1", "single_blocks.0.linear_qkv", "single_blocks.0.linear1"
+    for name in (*layers, *more):
         weight = network.get_submodule(name).weight
         shape = (weight.shape[1], *weight.shape[2:]) if weight.ndim > 2 else (weight.shape[1],)
         tensors[f"diffusion_model.{name}.lora_A.weight"] = torch.randn(4, *shape, generator=random) / 8
         up = torch.randn(weight.shape[0], 4, *(1 for _ in shape[1:]), generator=random) / 8
         tensors[f"diffusion_model.{name}.lora_B.weight"] = up
     (folder / "models" / "loras").mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "models" / "loras" / "test.safetensors")
-    return core.LoraLoaderModelOnly().load_lora_model_only(model, "test.safetensors", strength)[0]
+    save_file(tensors, folder / "models" / "loras" / file)
+    return core.LoraLoaderModelOnly().load_lora_model_only(model, file, strength)[0]
 
 
 def rounded(small):

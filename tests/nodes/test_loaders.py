@@ -30,7 +30,7 @@ def test_half_precision_makes_nearly_the_same_sound(run, model, conditioning):
 
 @pytest.mark.parametrize(
     ("weight_dtype", "stored"),
-    [("fp8_e4m3fn", torch.float8_e4m3fn), ("fp8_e5m2", torch.float8_e5m2)],
+    [("fp8_e4m3fn", torch.float8_e4m3fn), ("fp8_e5m2", torch.float8_e5m2), ("int8", torch.int8)],
 )
 def test_eight_bits_are_stored_and_make_nearly_the_same_sound(
     run, monkeypatch, model, conditioning, weight_dtype, stored

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import torch
 from torch_versions import needs_float8_products
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from pack.host.planned_memory import unpacking_bytes
+from pack.host.standalone.activations import peak_bytes
+from pack.hunyuan.layers.packing import PACKINGS
 
 import activation_peak
 from activation_peak import AVATAR_SIZES, FOLEY_SECONDS, PUBLISHED, XL, XXL, FoleyConfig, Row
@@ -38,6 +43,15 @@ def test_what_foley_is_planned_covers_the_count_and_not_twice_over(config):
 def test_foley_in_float32_is_covered_too():
     network = activation_peak.foley_network(few_blocks(XXL), torch.float32)
     check([activation_peak.foley_row(network, 8.0, 1)])
+
+
+def test_unpacking_a_layer_is_planned_for_in_every_format():
+    shape, counted = (1536, 6144), {}
+    for name, packing in PACKINGS.items():
+        stored = torch.empty(packing.stored_shape(shape), dtype=packing.dtype, device="meta")
+        scale = torch.empty(shape[0], 1, device="meta") if packing.has_scale else None
+        counted[name] = peak_bytes(partial(packing.unpack, stored, scale, shape, torch.float32))
+    assert LEAST <= unpacking_bytes(shape) / max(counted.values()) <= 1.25
 
 
 @pytest.mark.parametrize("rows", [1, 2])

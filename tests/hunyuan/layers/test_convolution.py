@@ -52,6 +52,17 @@ def test_a_host_is_asked_for_its_weights_as_ever():
     assert torch.equal(hosted(x), F.conv1d(x, hosted.weight * 2, padding=1))
 
 
+def test_a_hosts_own_kind_of_weight_is_not_laid_out_anew(layer):
+    """A packed weight cannot be turned around: it would be unpacked for that, for good."""
+
+    class OnCard(nn.Parameter):
+        is_cuda = True
+
+    layer.weight = OnCard(layer.weight.data)
+    layer._apply(lambda tensor: tensor)
+    assert layer.weight.is_contiguous()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_weights_lie_as_they_are_read_and_stay_the_same(layer):
