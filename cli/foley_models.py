@@ -1,14 +1,10 @@
 """Foley's five networks from one folder, or the pocket ones of the pack, and LoRAs added to them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Literal
-
-import torch
-from torch import nn
 
 from ..host.standalone.memory import DTYPES, Placement
 from ..host.standalone.memory_plan import MemoryPlan, carry_out, limit_cuda
@@ -121,7 +117,7 @@ class FoleyModels:
         transformer = transformer_of(files.transformer, weight_dtype, placement.dtype)
         for lora in chosen:
             add_lora(transformer, lora.path, lora.strength)
-        _place(plan, transformer, [[visual, sync], [text], [vae]], placement.device)
+        carry_out(plan, transformer, [[visual, sync], [text], [vae]], placement.device)
 
         origin = str(folder) if folder else "pocket (tiny, trained on rendered scenes)"
         stored = [weight_dtype] if weight_dtype else []
@@ -148,17 +144,3 @@ def _check_together(plan: MemoryPlan, memory: MemoryLimit, asked: Mapping[str, b
                 f"{option} needs all networks to stay on the device, and with {memory.gigabytes:g} GB they do"
                 f" not: {plan.how}. Give more --memory, or leave out {option}."
             )
-
-
-def _place(
-    plan: MemoryPlan | None,
-    transformer: FoleyTransformer,
-    groups: Sequence[Sequence[nn.Module]],
-    device: torch.device,
-) -> None:
-    """Put all networks on the device, or where a plan wants them. groups: as `carry_out` takes them."""
-    if plan is not None:
-        carry_out(plan, transformer, groups, device)
-        return
-    for network in (transformer, *chain(*groups)):
-        network.to(device)

@@ -50,6 +50,11 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     )
 
 
+def is_gguf(path: Path | str) -> bool:
+    """Told by its first bytes. Raises as `open_checkpoint` for what is no file that can be read."""
+    return _first_bytes(Path(path)).startswith(GGUF_MAGIC)
+
+
 def _first_bytes(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode

@@ -9,7 +9,7 @@ from ..hunyuan.foley.config import FoleyConfig
 from ..hunyuan.foley.transformer import FoleyTransformer
 from ..hunyuan.layers.packed import use_packed
 from ..hunyuan.layers.packing import PACKINGS, Packing
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, is_gguf, open_checkpoint
 from .gguf_file import PackedCheckpoint
 from .kinds import FOLEY_TRANSFORMER
 from .strict import check_contents, read_tensor, reading_sizes, require
@@ -42,6 +42,8 @@ def wide_tensors(transformer: FoleyTransformer) -> set[str]:
 
 def is_packed(path: Path | str) -> bool:
     """Whether a file's layers are packed already, as those of most GGUF files are."""
+    if not is_gguf(path):  # others are not opened for this: that reads a part of them, or all
+        return False
     checkpoint = open_checkpoint(path)
     return isinstance(checkpoint, PackedCheckpoint) and bool(checkpoint.packings)
 

@@ -64,7 +64,7 @@ def is_quantized(weight: Tensor | None) -> bool:
 
 def dense(weight: Tensor) -> Tensor:
     """A weight as numbers, whether it is packed or not."""
-    return weight.dequantize() if isinstance(weight, QuantizedTensor) else weight
+    return weight.dequantize() if is_quantized(weight) else weight
 
 
 def state_of(packed: FoleyTransformer, dtype: torch.dtype) -> dict[str, Tensor]:

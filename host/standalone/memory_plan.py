@@ -216,13 +216,16 @@ def blocks_of(network: FoleyTransformer) -> list[nn.Module]:
 
 
 def carry_out(
-    plan: MemoryPlan,
+    plan: MemoryPlan | None,
     transformer: FoleyTransformer,
     groups: Sequence[Sequence[nn.Module]],
     device: torch.device,
 ) -> None:
-    """Put networks where the plan wants them. groups: the smaller ones, those together that work together."""
-    if plan.together:
+    """Put networks where the plan wants them, and all on the device where there is none.
+
+    groups: the smaller ones, those together that work together.
+    """
+    if plan is None or plan.together:
         for network in (transformer, *(network for group in groups for network in group)):
             network.to(device)
     elif plan.streamed:

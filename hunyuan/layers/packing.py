@@ -58,7 +58,7 @@ class Packing:
                 f"A weight of shape {tuple(weight.shape)} does not fit {self.name}: it is no whole number of"
                 f" blocks of {self.block}. Store it in 16 bits."
             )
-        rows = weight.reshape(len(weight) if self.has_scale else -1, -1 if self.has_scale else self.block)
+        rows = weight.reshape(self.stored_shape(tuple(weight.shape))[0], -1)
         if weight.dtype == self.dtype or not weight.is_cpu:  # packed already, and maybe mapped from a file
             return self.pack_rows(rows)
         parts = [self.pack_rows(some) for some in rows.split(rows_at_a_time(rows.shape[1]))]
